@@ -1,0 +1,3 @@
+--- The version of this binary, as the build system knows it.
+
+return require("runner.core.host").version

@@ -1,0 +1,54 @@
+/* runner.core.system: the few system calls that luv lacks.
+ * A lock is a userdata that owns one file descriptor; closing or collecting it releases the lock. */
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "fail.h"
+#include "host.h"
+
+#define LOCK "runner.system.lock"
+
+struct lock {
+  int fd; /* -1 = closed */
+};
+
+/* [-0, +0, v] */
+static int lock_close(lua_State *L) {
+  struct lock *lock = luaL_checkudata(L, 1, LOCK);
+  if (lock->fd >= 0) close(lock->fd);
+  lock->fd = -1;
+  return 0;
+}
+
+/* lock(path) -> lock | nil, message, code. Creates the file; "EAGAIN" when another process holds it. Never waits. */
+static int system_lock(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  struct lock *lock = lua_newuserdatauv(L, sizeof *lock, 0);
+  lock->fd = -1;
+  luaL_setmetatable(L, LOCK);
+  lock->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (lock->fd < 0) return fail_errno(L, errno, path);
+  if (flock(lock->fd, LOCK_EX | LOCK_NB) == 0) return 1;
+  int err = errno;
+  close(lock->fd);
+  lock->fd = -1;
+  return fail_errno(L, err, path);
+}
+
+static const luaL_Reg lock_methods[] = {
+    {"close", lock_close}, {"__close", lock_close}, {"__gc", lock_close}, {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"lock", system_lock}, {NULL, NULL}};
+
+int luaopen_runner_core_system(lua_State *L) {
+  luaL_newmetatable(L, LOCK);
+  luaL_setfuncs(L, lock_methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  return 1;
+}
