@@ -1,0 +1,128 @@
+local schedule = require("runner.schedule")
+
+local function items(group, n, file_of)
+  local list = {}
+  for i = 1, n do
+    list[i] = { id = group .. i, group = group, attempt = 1, file = file_of and file_of(i) or "f" }
+  end
+  return list
+end
+
+local function ids(list)
+  local out = {}
+  for i, item in ipairs(list or {}) do out[i] = item.id end
+  return table.concat(out, " ")
+end
+
+describe("schedule", function()
+  it("hands out in order, each item once", function()
+    local queue = schedule.new({ groups = { g = {} }, slots = 1 })
+    queue:add(items("g", 10))
+    local seen = {}
+    while queue.pending > 0 do
+      for _, item in ipairs(queue:lease("s", {})) do seen[#seen + 1] = item end
+    end
+    assert.are.equal("g1 g2 g3 g4 g5 g6 g7 g8 g9 g10", ids(seen))
+    assert.is_nil(queue:lease("s", {}))
+  end)
+
+  it("hands out batches that shrink towards the end", function()
+    local queue = schedule.new({ groups = { g = {} }, slots = 4 })
+    queue:add(items("g", 100, function(i) return "f" .. i end))
+    local sizes = {}
+    while queue.pending > 0 do sizes[#sizes + 1] = #queue:lease("s", {}) end
+    assert.are.equal(12, sizes[1])
+    assert.are.equal(1, sizes[#sizes])
+    for i = 2, #sizes do assert.is_true(sizes[i] <= sizes[i - 1]) end
+  end)
+
+  it("ends a batch where a file ends, when one is near", function()
+    local queue = schedule.new({ groups = { g = {} }, slots = 2 })
+    queue:add(items("g", 40, function(i) return i <= 12 and "a" or "b" end))
+    assert.are.equal(12, #queue:lease("s", {}))
+  end)
+
+  it("hands out single tests of an individual group", function()
+    local queue = schedule.new({ groups = { g = { individual = true } }, slots = 1 })
+    queue:add(items("g", 10))
+    assert.are.equal("g1", ids(queue:lease("s", {})))
+  end)
+
+  it("keeps a slot on its group while that has work, then serves the groups in order", function()
+    local queue = schedule.new({ groups = { a = { order = 1 }, b = { order = 0 } }, slots = 1 })
+    queue:add(items("a", 2))
+    queue:add(items("b", 1))
+    assert.are.equal("a1", ids(queue:lease("s", { group = "a" })))
+    assert.are.equal("b1", ids(queue:lease("t", {})))
+    assert.is_nil(queue:lease("t", { group = "b", only = true }))
+    assert.are.equal("a2", ids(queue:lease("t", { group = "b" })))
+  end)
+
+  it("puts retries and returned items in front, in their order", function()
+    local queue = schedule.new({ groups = { g = { individual = true } }, slots = 1 })
+    local list = items("g", 4)
+    queue:add(list)
+    local first = queue:lease("s", {})
+    local second = queue:lease("s", {})
+    assert.are.equal(2, queue:returned("s", { first[1], second[1] }))
+    assert.are.equal("g1", ids(queue:lease("t", {})))
+    assert.are.equal("g2", ids(queue:lease("t", {})))
+    assert.are.equal("g3", ids(queue:lease("t", {})))
+  end)
+
+  it("leaves a retry to another sandbox when asked to be picky", function()
+    local queue = schedule.new({ groups = { g = {} }, slots = 1 })
+    queue:add({ { id = "again", group = "g", attempt = 2, avoid = "box-1" } })
+    assert.is_nil(queue:lease("s", { sandbox = "box-1", picky = true }))
+    assert.are.equal(1, queue.pending)
+    assert.are.equal("again", ids(queue:lease("t", { sandbox = "box-2", picky = true })))
+  end)
+
+  it("does not count late, duplicate or foreign reports", function()
+    local queue = schedule.new({ groups = { g = {} }, slots = 1 })
+    queue:add(items("g", 1))
+    local item = queue:lease("s", {})[1]
+    assert.is_false(queue:finished("other", item))
+    assert.is_true(queue:finished("s", item))
+    assert.is_false(queue:finished("s", item))
+    assert.are.equal(0, queue:returned("s", { item }))
+    assert.is_true(queue:is_done())
+  end)
+
+  it("loses nothing and doubles nothing under random events", function()
+    local seed = os.time()
+    math.randomseed(seed)
+    for round = 1, 300 do
+      local slots, total = math.random(1, 8), math.random(0, 120)
+      local queue = schedule.new({ groups = { a = {}, b = { individual = true } }, slots = slots })
+      local expected = items("a", total, function(i) return "f" .. i // 7 end)
+      for _, item in ipairs(items("b", math.random(0, 20))) do expected[#expected + 1] = item end
+      queue:add(expected)
+      local held, done, steps = {}, {}, 0
+      for s = 1, slots do held[s] = {} end
+      while not queue:is_done() do
+        steps = steps + 1
+        assert(steps < 20000, "seed " .. seed .. " round " .. round .. ": no end")
+        local s = math.random(slots)
+        local what = math.random(10)
+        if what <= 4 then
+          for _, item in ipairs(queue:lease(s, { group = math.random(2) == 1 and "a" or nil }) or {}) do
+            table.insert(held[s], item)
+          end
+        elseif what <= 8 then
+          local item = table.remove(held[s], 1)
+          if item and queue:finished(s, item) then done[item.id] = (done[item.id] or 0) + 1 end
+        elseif what == 9 then -- taken back from the end
+          local back = { table.remove(held[s]) }
+          queue:returned(s, back)
+        else -- the slot is lost
+          queue:returned(s, held[s])
+          held[s] = {}
+        end
+      end
+      for _, item in ipairs(expected) do
+        assert.are.equal(1, done[item.id], "seed " .. seed .. " round " .. round .. " " .. item.id)
+      end
+    end
+  end)
+end)
