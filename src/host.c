@@ -154,8 +154,8 @@ static void clean_path(lua_State *L, const char *field) {
     const char *end = strchr(entry, ';');
     size_t size = end != NULL ? (size_t)(end - entry) : strlen(entry);
     if (size > 0 && *entry == '/') {
+      if (luaL_bufflen(&clean) > 0) luaL_addchar(&clean, ';');
       luaL_addlstring(&clean, entry, size);
-      luaL_addchar(&clean, ';');
     }
     entry += size + (end != NULL);
   }
@@ -179,6 +179,8 @@ static int open_libraries(lua_State *L) {
                                      {"cjson", luaopen_cjson},
                                      {"cjson.safe", luaopen_cjson_safe},
                                      {"runner.core.host", luaopen_runner_core_host},
+                                     {"runner.core.http", luaopen_runner_core_http},
+                                     {"runner.core.regex", luaopen_runner_core_regex},
                                      {"runner.core.system", luaopen_runner_core_system},
                                      {NULL, NULL}};
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);

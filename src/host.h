@@ -5,6 +5,9 @@
 #include <lua.h>
 
 int luaopen_runner_core_host(lua_State *L);
+int luaopen_runner_core_http(lua_State *L);
+int luaopen_runner_core_regex(lua_State *L);
+int luaopen_runner_core_ssh(lua_State *L);
 int luaopen_runner_core_system(lua_State *L);
 
 #endif

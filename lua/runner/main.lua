@@ -8,7 +8,8 @@ local function close_handles()
   uv.walk(function(handle)
     if not handle:is_closing() then handle:close() end
   end)
-  uv.run()
+  -- A stop asked for earlier makes `run` return at once; the handles must really be closed before the state is.
+  while uv.loop_alive() do uv.run() end
 end
 
 local function run_script(script, ...)

@@ -1,0 +1,139 @@
+"""Measures runner against its peers and writes bench/RESULTS.md: `./dev bench [-n N] [NAME...]`."""
+
+import argparse
+import datetime
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import List
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+sys.path.insert(0, HERE)
+
+import cases  # noqa: E402
+import measure  # noqa: E402
+
+HEADER = ["case", "measured", "runner", "peer", "value", "goal", ""]
+
+
+def progress(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def version(*argv: str) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return f"{argv[0]}: not found"
+    return (done.stdout or done.stderr).strip().splitlines()[0]
+
+
+def pytest_versions() -> str:
+    code = (
+        "import platform, pytest, xdist; "
+        "print('Python', platform.python_version(), '· pytest', pytest.__version__,"
+        " '· pytest-xdist', xdist.__version__)"
+    )
+    return version("/usr/bin/python3", "-c", code)
+
+
+def machine() -> str:
+    model, memory = "unknown processor", 0
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    with open("/proc/meminfo", encoding="ascii") as file:
+        memory = int(file.readline().split()[1]) // (1024 * 1024)
+    return f"{len(os.sched_getaffinity(0))} cores ({model}), {memory} GB, Linux {platform.release()}"
+
+
+def figure(number: float, unit: str) -> str:
+    if unit == "×":
+        return f"{number:.2f}×" if number < 10 else f"{number:.1f}×"
+    return f"{number:.3g} {unit}"
+
+
+def table(rows: List[cases.Row]) -> str:
+    lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
+    for row in rows:
+        goal = ("≥ " if row.at_least else "≤ ") + figure(row.goal, row.unit)
+        cells = [
+            row.case,
+            row.what,
+            row.ours,
+            row.theirs,
+            figure(row.value, row.unit),
+            goal,
+            "met" if row.met else "**missed**",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def report(rows: List[cases.Row], runner: str, repeat: int) -> str:
+    described = "".join(f"- `{name}`: {case.__doc__}\n" for name, case in cases.ALL.items())
+    versions = [
+        version(runner, "--version"),
+        pytest_versions(),
+        version("ctest", "--version"),
+        version("xargs", "--version"),
+    ]
+    return f"""\
+# Measurements
+
+Written by `./dev bench`. Everything in a row was measured in the same run of it: one warm-up each, then
+in turns (A B A B …), medians of {repeat} (of 25 for `startup`). CPU is user and system time of the whole
+process tree; memory is the peak resident size that the kernel keeps for the process itself.
+
+{table(rows)}
+{described}
+Machine: {machine()}; {datetime.date.today().isoformat()}.
+Versions: {"; ".join(versions)}.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--runner", required=True, help="the binary to measure")
+    parser.add_argument("-n", "--repeat", type=int, default=5, help="runs of each (default 5)")
+    parser.add_argument("--keep", action="store_true", help="keep the generated suites")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(cases.ALL))
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in cases.ALL]
+    if unknown:
+        parser.error(f"unknown case {unknown[0]}; there are {', '.join(cases.ALL)}")
+
+    measure.become_subreaper()
+    # Nothing of the caller's may tilt the comparison.
+    for name in list(os.environ):
+        if name.startswith(("PYTEST_", "PYTHON", "RUNNER_")) or name == "CI":
+            del os.environ[name]
+
+    rows: List[cases.Row] = []
+    for name in options.names or cases.ALL:
+        print(f"{name}: {cases.ALL[name].__doc__}", file=sys.stderr, flush=True)
+        folder = tempfile.mkdtemp(prefix=f"runner-bench-{name}-")
+        try:
+            bench = cases.Bench(options.runner, folder, options.repeat, progress)
+            rows += cases.ALL[name](bench)
+        finally:
+            if options.keep:
+                progress(f"kept in {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    print(table(rows))
+    if not options.names:
+        with open(os.path.join(HERE, "RESULTS.md"), "w", encoding="utf-8") as file:
+            file.write(report(rows, options.runner, options.repeat))
+    return 0 if all(row.met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

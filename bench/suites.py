@@ -1,0 +1,58 @@
+"""The suites that the cases run, written into a temporary folder."""
+
+import os
+from typing import Optional
+
+# Burns CPU, not time: the cost is the same however many processes share a core.
+BURN = """\
+import time
+_end = time.process_time() + 0.020
+while time.process_time() < _end:
+    pass
+
+"""
+
+
+def _write(path: str, text: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def pytest_suite(folder: str, files: int, tests: int, head: str = "", body: str = "pass") -> None:
+    """`tests` tests spread over `files` files below folder/tests."""
+    per_file, rest = divmod(tests, files)
+    for number in range(files):
+        count = per_file + (1 if number < rest else 0)
+        functions = "".join(f"def test_{i:05d}():\n    {body}\n\n\n" for i in range(count))
+        _write(f"{folder}/tests/test_{number:03d}.py", head + functions)
+    _write(f"{folder}/pytest.ini", "[pytest]\naddopts = -p no:cacheprovider\n")
+
+
+def config(folder: str, framework: str, slots: int, name: str = "runner.lua") -> str:
+    """A runner config with one group, `framework` as Lua; returns its path."""
+    path = f"{folder}/{name}"
+    used = framework.split(" ", 1)[0]
+    _write(
+        path,
+        f"""\
+local {used} = require "frameworks.{used}"
+return {{
+  max_parallel = {slots},
+  groups = {{ all = {framework} }},
+  report = {{ dir = "results-{name}" }},
+}}
+""",
+    )
+    return path
+
+
+def pytest_framework(isolation: Optional[str] = None) -> str:
+    more = f', isolation = "{isolation}"' if isolation else ""
+    return f'pytest {{ paths = {{ "tests" }}, python = "/usr/bin/python3"{more} }}'
+
+
+def ctest_suite(folder: str, count: int, program: str) -> None:
+    """What CMake would generate: ctest reads it as it is."""
+    lines = (f'add_test([=[true_{i}]=] "{program}")\n' for i in range(count))
+    _write(f"{folder}/CTestTestfile.cmake", "".join(lines))

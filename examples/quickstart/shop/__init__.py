@@ -1,0 +1,1 @@
+"""A very small shop: what the tests of this example are about."""

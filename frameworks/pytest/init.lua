@@ -1,0 +1,44 @@
+--- pytest: collected once in each sandbox, then run by workers that are forks of the process that collected.
+---
+--- isolation:
+---   "worker"   a worker runs many tests, with session and module fixtures set up once in it, as under pytest-xdist
+---   "test"     each test runs in a fork of its own, made from the collected process
+---   "process"  each test runs in a new pytest process
+---
+--- Where forking is not safe (threads run after collection, or a module asks for the worker's name when it is
+--- imported), workers collect for themselves.
+
+local errors = require("runner.errors")
+local plugin = require("runner.plugin")
+local workers = require("frameworks.pytest.workers")
+local zygote = require("frameworks.pytest.zygote")
+
+local ISOLATIONS = { worker = true, test = true, process = true }
+
+return plugin.framework({
+  name = "pytest",
+  api = 1,
+  options = {
+    paths = "string[]?", -- files, folders or ids; default: what pytest's own configuration says
+    markers = "string?", -- as for pytest -m
+    keyword = "string?", -- as for pytest -k
+    python = "string?", -- default "python3"
+    command = "string|string[]?", -- what runs pytest, such as { "uv", "run", "pytest" }; default python -m pytest
+    extra_args = "string[]?",
+    isolation = "string?", -- "worker" (default), "test" or "process"
+    env = "map?",
+  },
+
+  session = function(options, ctx)
+    if not ISOLATIONS[options.isolation or "worker"] then
+      errors.raise("config", ('framework pytest: isolation: expected "worker", "test" or "process", got %q')
+        :format(options.isolation))
+    end
+    local session = zygote.open(options, ctx)
+    function session:worker(slot, report)
+      local kind = options.isolation == "process" and workers.single or workers.resident
+      return kind(self, slot, report)
+    end
+    return session
+  end,
+})

@@ -1,0 +1,39 @@
+--- JSON lines over a control channel.
+
+local cjson = require("cjson.safe")
+
+local M = {}
+
+---@param message table
+---@return string
+function M.encode(message)
+  return assert(cjson.encode(message)) .. "\n"
+end
+
+local function without_nulls(message)
+  for key, value in pairs(message) do
+    if value == cjson.null then message[key] = nil end
+  end
+  return message
+end
+
+--- A reader: feed it bytes, cut anywhere; it calls back with each message. What is not JSON is dropped: it comes from
+--- a test that found the channel.
+---@param on_message fun(message: table)
+---@return fun(bytes: string)
+function M.reader(on_message)
+  local parts = {}
+  return function(bytes)
+    local from = 1
+    while true do
+      local at = bytes:find("\n", from, true)
+      parts[#parts + 1] = bytes:sub(from, at and at - 1)
+      if not at then return end
+      local message = cjson.decode(table.concat(parts))
+      parts, from = {}, at + 1
+      if type(message) == "table" then on_message(without_nulls(message)) end
+    end
+  end
+end
+
+return M

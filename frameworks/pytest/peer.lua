@@ -1,0 +1,275 @@
+--- A pytest process that runs tests: a fork of the session's zygote, or a process of its own ("fresh") when forking is
+--- refused or not wanted. Speaks the protocol described in worker.py. Plain callbacks, no tasks.
+
+local uv = require("luv")
+local launch = require("frameworks.pytest.launch")
+local lines = require("frameworks.pytest.lines")
+local marks = require("frameworks.pytest.marks")
+
+local QUIET_MS, QUIET_TICKS = 50, 10 -- a dump of stacks is over when nothing came for so long; at most so often
+
+local M = {}
+
+---@class pytest.Peer
+---@field hello table? what the process said of itself
+---@field bye table? it has run its session to the end
+---@field items table<integer, table> by token: pushed, not finished
+---@field running table? item
+local Peer = {}
+Peer.__index = Peer
+
+local function send(self, message)
+  local line = lines.encode(message)
+  if not self.hello and self.said then self.said[#self.said + 1] = line end
+  if self.command then self.command:write(line) end
+end
+
+local function finish(self, token)
+  local entry = self.items[token]
+  if not entry or not entry.result or not entry.ended then return end
+  self.items[token] = nil
+  if self.running ~= entry.item then self.handlers.started(entry.item) end
+  self.running = nil
+  self.handlers.finished(entry.item, entry.result)
+  self.marks:release(token)
+end
+
+local on_message = {}
+
+function on_message.hello(self, message)
+  self.hello, self.said = message.hello, nil
+end
+
+function on_message.done(self, message)
+  local entry = self.items[message.done]
+  if not entry then return end
+  message.done = nil
+  entry.result = message
+  finish(self, entry.token)
+end
+
+function on_message.unmarked(self, message)
+  local entry = self.items[message.unmarked]
+  if not entry then return end
+  entry.ended = true
+  finish(self, entry.token)
+end
+
+function on_message.returned(self, message)
+  local returned = {}
+  for _, token in ipairs(message.returned) do
+    local entry = self.items[token]
+    if entry then
+      self.items[token] = nil
+      returned[#returned + 1] = entry.item
+    end
+  end
+  self.handlers.returned(returned)
+end
+
+--- Fixtures are being torn down between two tests, where no test's clock runs.
+function on_message.settling(self, message)
+  local limit = self.session.ctx.settings.test_timeout
+  if not limit then return end
+  self.clock:start(math.ceil(limit * 1000), 0, function()
+    self.handlers.problem({ kind = "teardown", id = message.settling ~= "" and message.settling or nil,
+      message = ("fixtures were not torn down within %g s"):format(limit) })
+    self:dump_and_kill()
+  end)
+end
+
+function on_message.settled(self)
+  self.clock:stop()
+end
+
+function on_message.problem(self, message)
+  self.handlers.problem(message.problem)
+end
+
+function on_message.log(self, message)
+  self.session.ctx.log(message.log[1], "%s", message.log[2])
+end
+
+--- The session is over. The process may still hang on a thread that does not end.
+function on_message.bye(self, message)
+  self.bye = message.bye
+  self.clock:start(math.ceil(self.session.ctx.settings.grace * 1000), 0, function()
+    local threads = table.concat(message.bye.threads, ", ")
+    self.handlers.problem({ kind = "leak", message = threads ~= ""
+      and "threads kept the worker from ending: " .. threads or "the worker did not end" })
+    self.command:kill(0)
+  end)
+end
+
+local function read_message(self, message)
+  if message.done then return on_message.done(self, message) end
+  for kind in pairs(message) do
+    if on_message[kind] then return on_message[kind](self, message) end
+  end
+end
+
+local function start_marks(self)
+  return marks.new(self.slot.nonce, {
+    started = function(token)
+      local entry = self.items[token]
+      if not entry then return end
+      self.clock:stop()
+      self.running = entry.item
+      self.handlers.started(entry.item)
+    end,
+    output = function(token, stream, bytes)
+      local entry = self.items[token]
+      self.handlers.output(entry and entry.item, stream, bytes)
+    end,
+    ended = function(token)
+      local entry = self.items[token]
+      if not entry then return end
+      entry.ended = true
+      finish(self, token)
+    end,
+  })
+end
+
+local function on_exit(self, exit)
+  self.marks:finish()
+  -- Results that are here count, even if the end of the output was lost.
+  local done = {}
+  for _, entry in pairs(self.items) do
+    if entry.result then done[#done + 1] = entry end
+  end
+  table.sort(done, function(a, b) return a.token < b.token end)
+  for _, entry in ipairs(done) do
+    entry.ended = true
+    finish(self, entry.token)
+  end
+  self.over = true
+  self.clock:close()
+  self.handlers.exited(exit, self.tail)
+end
+
+local function remember(self, bytes)
+  self.tail = (self.tail .. bytes):sub(-8192)
+end
+
+local function spawn(self, spec)
+  local read = lines.reader(function(message) read_message(self, message) end)
+  spec.control, spec.tag = true, self.slot.tag
+  spec.on_output = function(_, stream, bytes)
+    self.spoke = true
+    if stream == "control" then return read(bytes) end
+    if not self.hello then remember(self, bytes) end
+    self.marks:feed(stream, bytes)
+  end
+  self.command = self.session.ctx.spawn(spec)
+end
+
+local NEVER_STARTED = { kind = "dropped", wall = 0, user = 0, system = 0, memory = 0, leaks = {} }
+
+local function start_fresh(self)
+  if self.killed then return on_exit(self, NEVER_STARTED) end
+  local session = self.session
+  self.slot.workerinput, self.slot.basetemp = session.workerinput, session.basetemp
+  spawn(self, {
+    argv = launch.argv(session.options, session.folder),
+    env = launch.environment(session.options, self.slot),
+    on_exit = function(_, exit) on_exit(self, exit) end,
+  })
+  self.command:write(lines.encode({ mode = "fresh", slot = self.slot, files = self.files }))
+  for _, line in ipairs(self.said) do self.command:write(line) end
+end
+
+local function start_fork(self)
+  spawn(self, {
+    argv = {},
+    via = self.session.zygote,
+    on_exit = function(_, exit)
+      if exit.kind ~= "failed" then return on_exit(self, exit) end
+      self.session:with_template(function() start_fresh(self) end)
+    end,
+  })
+  self.command:write(lines.encode({ mode = "slot", slot = self.slot }))
+end
+
+---@class pytest.PeerHandlers
+---@field started fun(item: table)
+---@field output fun(item: table?, stream: string, bytes: string)
+---@field finished fun(item: table, result: table)
+---@field returned fun(items: table[])
+---@field problem fun(problem: table)
+---@field exited fun(exit: runner.CommandExit, tail: string) tail: the end of what it printed before it was ready
+
+---@param session pytest.Session
+---@param slot runner.Slot
+---@param handlers pytest.PeerHandlers
+---@param files string[]? collect these only, in a process of its own
+---@return pytest.Peer
+function M.start(session, slot, handlers, files)
+  local self = setmetatable({
+    session = session, handlers = handlers, files = files, items = {}, said = {}, tail = "", last_token = 0,
+    clock = uv.new_timer(),
+  }, Peer)
+  self.slot = session:describe_slot(slot)
+  self.marks = start_marks(self)
+  if not files and session:can_fork() then
+    start_fork(self)
+  else
+    session:with_template(function() start_fresh(self) end)
+  end
+  return self
+end
+
+---@param items table[] to run after those it has
+function Peer:push(items)
+  local run = {}
+  for i, item in ipairs(items) do
+    self.last_token = self.last_token + 1
+    self.items[self.last_token] = { token = self.last_token, item = item }
+    run[i] = { self.last_token, item.test.nodeid, item.attempt, item.id }
+  end
+  send(self, { run = run })
+end
+
+--- Answered by `returned`, even when there is nothing to give back.
+function Peer:take(n)
+  send(self, { take = n })
+end
+
+--- Ends the running test alone; for isolation = "test".
+function Peer:stop_test(item, grace)
+  for token, entry in pairs(self.items) do
+    if entry.item == item then send(self, { stop = token, grace = grace }) end
+  end
+end
+
+--- Lets the process print the stacks of its threads, then ends it.
+function Peer:dump_and_kill()
+  if self.over or self.dumping then return end
+  local grace = self.session.ctx.settings.grace
+  if not self.hello then return self:kill(grace) end
+  self.dumping = true
+  self.command:signal(self.hello.dump_signal)
+  self.spoke = true -- it gets at least two ticks
+  local ticks = 0
+  self.clock:start(QUIET_MS, QUIET_MS, function()
+    ticks = ticks + 1
+    if self.spoke and ticks < QUIET_TICKS then
+      self.spoke = false
+    else
+      self.clock:stop()
+      self.command:kill(grace)
+    end
+  end)
+end
+
+--- Asks it to end its session; `exited` follows.
+function Peer:close()
+  send(self, { close = true })
+end
+
+---@param grace number? seconds between TERM and KILL
+function Peer:kill(grace)
+  self.killed = true
+  if self.command then self.command:kill(grace or 0) end
+end
+
+return M

@@ -1,0 +1,106 @@
+--- `runner init`: write a runner.lua that runs as it is and explains every setting in comments. Never
+--- overwrites a file.
+
+local uv = require("luv")
+local config = require("runner.config")
+local errors = require("runner.errors")
+local plugin = require("runner.plugin")
+local schema = require("runner.config.schema")
+
+local M = {
+  name = "init",
+  summary = "Write a commented runner.lua for this project.",
+}
+
+---@param cmd table argparse command
+function M.configure(cmd)
+  cmd:usage("Usage: runner init [OPTION...]")
+  cmd:option("--provider"):choices(plugin.builtin.provider):default("local"):show_default(false)
+    :description("Where tests run (default: local, on this machine).")
+  cmd:option("--framework"):choices(plugin.builtin.framework):default("pytest"):show_default(false)
+    :description("What finds and runs the tests (default: pytest).")
+  cmd:option("-c --config"):argname("FILE"):default(config.DEFAULT):show_default(false)
+    :description("The file to write (default: runner.lua).")
+end
+
+--- A first group for each framework: it runs as it is.
+local GROUPS = {
+  pytest = [[
+    tests = pytest {
+      --paths = { "tests" },
+      --markers = "not slow",
+      --keyword = "login",
+      --python = "python3",
+      --extra_args = { "--strict-markers" },
+      --isolation = "worker", -- "test": each test in a process of its own
+    },
+]],
+  command = [[
+    tests = command {
+      -- prints the names of the tests, one a line
+      discover_command = "printf 'one\\ntwo\\n'",
+      -- runs one; {tests} is its name; exit status 0 means passed
+      run_command = "echo running {tests}",
+    },
+]],
+}
+
+--- The text of a configuration.
+---@param provider string
+---@param framework string
+---@return string
+function M.template(provider, framework)
+  local lines = {
+    "-- How `runner run` tests this project. `runner validate` checks this file.",
+    "-- A setting that is commented out shows an example; remove the -- to use it.",
+    "",
+    ("local %s = require %q"):format(framework, "frameworks." .. framework),
+    "",
+    "return {",
+    "  -- where tests run: a provider, its name, or a list of them",
+    ("  provider = %q,"):format(provider),
+    "",
+    "  -- groups of tests, each with its framework; to override a setting for one group:",
+    ("  -- { %s { … }, retries = 3, test_timeout = \"1m\", schedule = \"individual\" }")
+      :format(framework),
+    "  groups = {",
+    (GROUPS[framework]:gsub("\n$", "")),
+    "  },",
+  }
+  local shown = { provider = true, framework = true, groups = true }
+  for _, row in ipairs(schema.settings) do
+    if not shown[row.key] then
+      lines[#lines + 1] = ""
+      lines[#lines + 1] = "  -- " .. row.doc
+      lines[#lines + 1] = ("  --%s = %s,"):format(row.key, row.sample)
+    end
+  end
+  lines[#lines + 1] = "}\n"
+  return table.concat(lines, "\n")
+end
+
+---@param args table
+---@return integer exit code
+function M.run(args)
+  -- "wx" fails when the file is there, even when somebody makes it between a look and the write.
+  local fd, why, code = uv.fs_open(args.config, "wx", tonumber("644", 8))
+  if not fd and code == "EEXIST" then
+    errors.raise("usage", args.config .. " is there already; it is not overwritten",
+      { hint = "remove it first, or write another: runner init -c other.lua" })
+  elseif not fd then
+    errors.raise("usage", ("cannot write %s: %s"):format(args.config, why))
+  end
+  local text = M.template(args.provider, args.framework)
+  local written, write_error = uv.fs_write(fd, text)
+  uv.fs_close(fd)
+  if written ~= #text then
+    uv.fs_unlink(args.config)
+    why = write_error or "the disk is full"
+    errors.raise("usage", ("cannot write %s: %s"):format(args.config, why))
+  end
+  io.stdout:write(("Wrote %s. Next: runner run%s\n"):format(args.config,
+    args.config == config.DEFAULT and "" or " " .. args.config))
+  return 0
+end
+
+return M

@@ -1,0 +1,221 @@
+--- The configuration: a Lua file that returns a table. `load` runs it in an environment of its own, checks
+--- every key, reports all that is wrong at once, and returns settings in normal form (times in seconds, paths
+--- absolute, plug-ins bound).
+
+local uv = require("luv")
+local checkers = require("runner.config.checker")
+local errors = require("runner.errors")
+local groups = require("runner.config.groups")
+local modules = require("runner.config.modules")
+local path = require("runner.path")
+local plugin = require("runner.plugin")
+local schema = require("runner.config.schema")
+local task = require("runner.task")
+local types = require("runner.config.types")
+
+local M = {}
+
+--- The file that is read when none is named.
+M.DEFAULT = "runner.lua"
+
+---@class runner.Config
+---@field path string absolute
+---@field dir string absolute folder of the file
+---@field max_parallel integer slots at once, at least 1
+---@field test_timeout number? seconds; nil: no limit
+---@field slow_timeout number? seconds; nil: never reported as slow
+---@field global_timeout number? seconds; nil: no limit
+---@field grace number seconds
+---@field retries integer
+---@field fail_fast boolean
+---@field max_fail integer?
+---@field seed integer?
+---@field no_tests "pass"|"warn"|"fail"
+---@field working_dir string absolute, exists
+---@field env table<string, string|false> false: unset
+---@field copy_dirs { from: string, to: string }[] from: absolute, exists
+---@field providers runner.Bound[] at least one
+---@field groups runner.Group[] at least one
+---@field filters string[]? texts given on the command line; a test's name must hold one
+---@field report { dir: string, junit: string|false } dir: absolute; junit: inside it
+---@field on { discovered: function?, result: function?, finished: function? }
+---@field retry (fun(test: table, attempt: table): boolean)?
+---@field order (fun(tests: table[]): table[])?
+
+--- "file:line" of the innermost line of the user's that a coroutine was at.
+local function user_line(co, files)
+  local level = 0
+  while true do
+    local info = debug.getinfo(co, level, "Sl")
+    if not info then
+      return nil
+    elseif files[info.source] and info.currentline > 0 then
+      return ("%s:%d"):format(info.short_src, info.currentline)
+    end
+    level = level + 1
+  end
+end
+
+--- Run the configuration's chunk; a coroutine, so that its stack is there to be read when it fails.
+local function evaluate(chunk, shown, user_modules)
+  local co = coroutine.create(chunk)
+  local results = table.pack(task.without_await(plugin.deferring, coroutine.resume, co))
+  if results[1] and coroutine.status(co) == "dead" then
+    return results[2]
+  end
+  local where = user_line(co, user_modules.files)
+  local context = { file = shown }
+  local message
+  if results[1] then
+    coroutine.close(co)
+    message = "a configuration cannot wait while it loads; wait in a hook or in a plug-in"
+  elseif errors.is(results[2]) then
+    message, context.hint = tostring(results[2]), results[2].context.hint
+  elseif type(results[2]) == "string" then
+    message = results[2]
+  else
+    message = "it raised " .. types.describe(results[2])
+  end
+  -- Errors that Lua raises in the user's lines say where; error objects, assert and our own modules do not.
+  local source = message:match("^([^\n]-):%d+: ")
+  if not source or (where and source ~= where:match("^(.*):%d+$")) then
+    message = (where or shown) .. ": " .. message
+  end
+  errors.raise("config", message, context)
+end
+
+local function cores()
+  return uv.available_parallelism and uv.available_parallelism() or #uv.cpu_info()
+end
+
+--- How many slots a value of `max_parallel` means on this machine.
+---@param value integer? negative: that many less than the cores; nil: as many as cores
+---@return integer
+function M.parallel(value)
+  if value and value > 0 then
+    return value
+  end
+  return math.max(1, cores() + (value or 0))
+end
+
+--- Take "LOCAL:REMOTE" apart.
+---@param value string
+---@param base string absolute folder that LOCAL is relative to
+---@return { from: string, to: string }? nil when it is malformed
+---@return string? why
+function M.copy_dir(value, base)
+  local from, to = value:match("^(.+):(.+)$")
+  if not from then
+    return nil, ("expected LOCAL:REMOTE, got %s"):format(types.describe(value))
+  elseif path.leads_out((to:gsub("^/+", ""))) then
+    return nil, ("%s leads out of the sandbox's folder"):format(types.describe(to))
+  end
+  from = path.absolute(from, base)
+  local stat, why, code = uv.fs_stat(from)
+  if not stat then
+    return nil, code == "ENOENT" and ("there is no folder %s"):format(from) or why
+  elseif stat.type ~= "directory" then
+    return nil, from .. " is not a folder"
+  end
+  return { from = from, to = to }
+end
+
+local function read_providers(checker, value)
+  if not checkers.is_plain(value) then
+    return { checker:bound("provider", value, { "provider" }) }
+  end
+  local providers = {}
+  for key, item in next, value do
+    if math.type(key) ~= "integer" or key < 1 or key > #value then
+      checker:problem({ "provider", key }, "expected a plain list of providers")
+    else
+      providers[key] = checker:bound("provider", item, { "provider", key })
+    end
+  end
+  if next(value) == nil then
+    checker:problem({ "provider" }, "an empty list; name at least one, such as \"local\"")
+  end
+  return providers
+end
+
+local function read_report(checker, value, dir)
+  local report = checker:table(schema.report, value, { "report" })
+  report.dir = path.absolute(report.dir, dir)
+  if report.junit == true then
+    report.junit = "junit.xml"
+  elseif report.junit and path.leads_out(report.junit) then
+    checker:problem({ "report", "junit" }, "expected a path inside report.dir, got %s",
+      types.describe(report.junit))
+  end
+  return report
+end
+
+--- Bring the table of a configuration into normal form. Raises one error that lists all its problems.
+local function normalise(value, shown, file, user_modules)
+  local dir = user_modules.dir
+  local checker = checkers.new(shown, dir, user_modules)
+  local config = checker:table(schema.settings, value, {})
+  for _, key in ipairs({ "test_timeout", "slow_timeout", "global_timeout" }) do
+    if config[key] == "none" then
+      config[key] = nil
+    end
+  end
+  config.path, config.dir = file, dir
+  config.max_parallel = M.parallel(config.max_parallel)
+  config.providers = read_providers(checker, config.provider)
+  config.groups = groups.read(checker, config.framework, config.groups, config)
+  config.provider, config.framework = nil, nil
+  config.report = read_report(checker, config.report, dir)
+  config.on = checker:table(schema.on, config.on, { "on" })
+
+  config.working_dir = path.absolute(config.working_dir, dir)
+  local stat = uv.fs_stat(config.working_dir)
+  if not stat or stat.type ~= "directory" then
+    checker:problem({ "working_dir" }, "there is no folder %s", config.working_dir)
+  end
+  local copies = {}
+  for i, text in ipairs(config.copy_dirs) do
+    local copy, why = M.copy_dir(text, dir)
+    copies[#copies + 1] = copy
+    if not copy then
+      checker:problem({ "copy_dirs", i }, "%s", why)
+    end
+  end
+  config.copy_dirs = copies
+  checker:finish()
+  return config
+end
+
+--- Load a configuration.
+---@param name string? a file, relative to the current folder; default "runner.lua"
+---@return runner.Config
+---Raises an error of kind "config".
+function M.load(name)
+  local shown = name or M.DEFAULT
+  local file = path.absolute(shown)
+  local dir = path.dirname(file)
+  local source, why = modules.read(file)
+  if not source then
+    errors.raise("config", ("cannot read the configuration %s: %s"):format(shown, why), {
+      file = file,
+      hint = "`runner init` writes one; `-c FILE` names another",
+    })
+  end
+  local user_modules = modules.new(dir)
+  local chunk, syntax_error = user_modules.load(file, shown)
+  if not chunk then
+    local named = syntax_error:find("^[^\n]-:%d+: ")
+    errors.raise("config", named and syntax_error or shown .. ": " .. syntax_error, { file = file })
+  end
+  local value = evaluate(chunk, shown, user_modules)
+  if not checkers.is_plain(value) then
+    errors.raise("config", ("%s: expected it to return a table of settings, got %s"):format(
+      shown, value == nil and "nothing" or types.describe(value)), {
+      file = file,
+      hint = 'the least that works: return { framework = "pytest" }',
+    })
+  end
+  return normalise(value, shown, file, user_modules)
+end
+
+return M

@@ -1,0 +1,101 @@
+--- Every key of a configuration, once: its type, its default and what it is for. Checking, suggestions of the
+--- nearest key and the comments that `runner init` writes all come from these tables; to add a key, add a
+--- row. Keys whose value has a form of its own (type "any") are read in runner.config and runner.config.groups.
+
+local M = {}
+
+---@class runner.SchemaRow
+---@field key string
+---@field type string see runner.config.types; a key is always optional
+---@field default any
+---@field sample string value as Lua source, for the comments of `runner init`
+---@field doc string
+
+---@type runner.SchemaRow[]
+M.settings = {
+  { key = "provider", type = "any", default = "local", sample = '"local"',
+    doc = "where tests run: a provider, its name, or a list of them" },
+  { key = "framework", type = "any", sample = '"pytest"',
+    doc = "what finds and runs the tests (short for groups with one group)" },
+  { key = "groups", type = "any", sample = "{ unit = pytest { paths = { \"tests\" } } }",
+    doc = "groups of tests, each with its framework and what it overrides" },
+  { key = "max_parallel", type = "parallel", sample = "4",
+    doc = "tests at once (default: the number of cores; -1: all cores but one)" },
+  { key = "test_timeout", type = "timeout", default = 900, sample = '"15m"',
+    doc = 'limit for one test, or "none"' },
+  { key = "slow_timeout", type = "timeout", default = 60, sample = '"1m"',
+    doc = 'a test that runs longer is reported as slow; "none": never' },
+  { key = "global_timeout", type = "timeout", default = "none", sample = '"1h"',
+    doc = "limit for the whole run" },
+  { key = "grace", type = "duration", default = 10, sample = '"10s"',
+    doc = "time between asking a process to end and killing it" },
+  { key = "retries", type = "count", default = 0, sample = "2",
+    doc = "how often a failed test is tried again; passed in the end = flaky" },
+  { key = "retry", type = "function", sample = "function(test, attempt) return true end",
+    doc = "decides whether a failed attempt is worth another" },
+  { key = "fail_fast", type = "boolean", default = false, sample = "true",
+    doc = "stop after the first failed test" },
+  { key = "max_fail", type = "positive", sample = "10",
+    doc = "stop after that many failed tests" },
+  { key = "seed", type = "integer", sample = "42",
+    doc = "run the tests in a random order that this number determines" },
+  { key = "order", type = "function", sample = "function(tests) return tests end",
+    doc = "returns the tests in the order to run them" },
+  { key = "no_tests", type = '"pass"|"warn"|"fail"', default = "fail", sample = '"fail"',
+    doc = '"pass", "warn" or "fail" (exit 4) when there are no tests' },
+  { key = "working_dir", type = "path", default = ".", sample = '"."',
+    doc = "folder that tests run in, relative to this file" },
+  { key = "copy_dirs", type = "string[]", default = {}, sample = '{ "fixtures:data" }',
+    doc = '"LOCAL:REMOTE" folders copied into each sandbox\'s own working folder' },
+  { key = "env", type = "env", default = {}, sample = '{ MODE = "${MODE:-test}" }',
+    doc = "environment of the tests; ${VAR}, ${VAR:-default}, $$ for a dollar, false to unset" },
+  { key = "report", type = "any", default = {},
+    sample = '{ dir = "test-results", junit = "junit.xml" }', doc = "where results go" },
+  { key = "on", type = "any", default = {}, sample = "{ result = function(test, attempt) end }",
+    doc = "hooks: discovered(tests), result(test, attempt), finished(run)" },
+}
+
+--- What a group may override.
+---@type runner.SchemaRow[]
+M.group = {
+  { key = "framework", type = "any", sample = '"pytest"', doc = "the same as the first value" },
+  { key = "name", type = "string", sample = '"unit"', doc = "name, where groups are a list" },
+  { key = "retries", type = "count", sample = "3", doc = "as above, for this group" },
+  { key = "test_timeout", type = "timeout", sample = '"5m"', doc = "as above, for this group" },
+  { key = "slow_timeout", type = "timeout", sample = '"10s"', doc = "as above, for this group" },
+  { key = "schedule", type = '"batch"|"individual"', default = "batch", sample = '"individual"',
+    doc = '"individual": every test is handed out alone' },
+  { key = "filters", type = "string[]", sample = '{ "test_api" }',
+    doc = "only tests whose name holds one of these texts" },
+  { key = "env", type = "env", sample = '{ LEVEL = "2" }', doc = "added to the environment" },
+}
+
+---@type runner.SchemaRow[]
+M.report = {
+  { key = "dir", type = "path", default = "test-results", sample = '"test-results"',
+    doc = "folder for results, relative to this file" },
+  { key = "junit", type = "path|boolean", default = true, sample = '"junit.xml"',
+    doc = "JUnit XML inside that folder; false: none" },
+}
+
+---@type runner.SchemaRow[]
+M.on = {
+  { key = "discovered", type = "function", sample = "function(tests) end",
+    doc = "tests were found" },
+  { key = "result", type = "function", sample = "function(test, attempt) end",
+    doc = "an attempt ended" },
+  { key = "finished", type = "function", sample = "function(run) end", doc = "the run ended" },
+}
+
+--- The keys of some rows.
+---@param rows runner.SchemaRow[]
+---@return string[]
+function M.keys(rows)
+  local keys = {}
+  for i, row in ipairs(rows) do
+    keys[i] = row.key
+  end
+  return keys
+end
+
+return M

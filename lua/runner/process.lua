@@ -1,0 +1,134 @@
+--- Processes of the host itself: a two-way byte stream to one (the local agent), or one run to its end (tools such as
+--- cp). What tests run goes through the agent instead.
+
+local uv = require("luv")
+local errors = require("runner.errors")
+local task = require("runner.task")
+
+local M = {}
+
+local READ_LIMIT = 4 * 1024 * 1024 -- of the output of `run`, per stream
+
+local function close(handle)
+  if handle and not handle:is_closing() then handle:close() end
+end
+
+local function environment(changes)
+  if not changes then return nil end
+  local env = uv.os_environ()
+  for key, value in pairs(changes) do env[key] = value or nil end
+  local list = {}
+  for key, value in pairs(env) do list[#list + 1] = key .. "=" .. value end
+  return list
+end
+
+---@class runner.Stream what a provider's `connect` returns
+---@field start fun(self, on_bytes: fun(bytes: string?, err: string?)) nil bytes: the end
+---@field write fun(self, bytes: string)
+---@field close fun(self)
+
+--- Starts a process and returns the byte stream over its stdin and stdout; its stderr is ours.
+---@param argv string[]
+---@param options { cwd: string?, env: table? }?
+---@return runner.Stream
+function M.stream(argv, options)
+  options = options or {}
+  local stdin, stdout = uv.new_pipe(false), uv.new_pipe(false)
+  local stream, process = {}, nil
+  local on_end
+
+  function stream:close()
+    close(stdin)
+    close(stdout)
+    -- The agent ends by itself when its stdin ends; its exit closes the process handle.
+  end
+
+  local spawned, err = uv.spawn(argv[1], {
+    args = table.move(argv, 2, #argv, 1, {}),
+    cwd = options.cwd,
+    env = environment(options.env),
+    stdio = { stdin, stdout, 2 },
+    detached = true, -- a Ctrl-C at the terminal is ours to handle, not the agent's
+  }, function()
+    close(process)
+  end)
+  if not spawned then
+    stream:close()
+    errors.raise("spawn", ("cannot start %s: %s"):format(argv[1], err), { command = argv[1] })
+  end
+  process = spawned
+
+  function stream:start(on_bytes)
+    on_end = on_bytes
+    stdout:read_start(function(read_err, bytes)
+      on_bytes(bytes, read_err)
+    end)
+  end
+
+  function stream:write(bytes)
+    if stdin:is_closing() then return end
+    stdin:write(bytes, function(write_err)
+      if write_err and on_end and not stdin:is_closing() then on_end(nil, write_err) end
+    end)
+  end
+
+  return stream
+end
+
+---@class runner.ProcessResult
+---@field code integer
+---@field signal integer 0 when it exited by itself
+---@field stdout string
+---@field stderr string
+
+--- Runs a process to its end. Cancelled: it is killed.
+---@param argv string[]
+---@param options { cwd: string?, env: table? }?
+---@return runner.ProcessResult
+---@async
+function M.run(argv, options)
+  options = options or {}
+  local out = { "", "" }
+  local result, err = task.await(function(resume)
+    local pipes = { uv.new_pipe(false), uv.new_pipe(false) }
+    local open, exit, process = 3, nil, nil
+    local function done()
+      open = open - 1
+      if open > 0 then return end
+      close(process)
+      for _, pipe in ipairs(pipes) do close(pipe) end
+      exit.stdout, exit.stderr = out[1], out[2]
+      resume(exit)
+    end
+    local spawn_err
+    process, spawn_err = uv.spawn(argv[1], {
+      args = table.move(argv, 2, #argv, 1, {}),
+      cwd = options.cwd,
+      env = environment(options.env),
+      stdio = { nil, pipes[1], pipes[2] },
+    }, function(code, signal)
+      exit = { code = code, signal = signal }
+      done()
+    end)
+    if not process then
+      for _, pipe in ipairs(pipes) do close(pipe) end
+      resume(nil, ("cannot start %s: %s"):format(argv[1], spawn_err))
+      return
+    end
+    for i, pipe in ipairs(pipes) do
+      pipe:read_start(function(_, bytes)
+        if not bytes then return done() end
+        if #out[i] < READ_LIMIT then out[i] = out[i] .. bytes end
+      end)
+    end
+    return function()
+      process:kill("sigkill")
+      close(process)
+      for _, pipe in ipairs(pipes) do close(pipe) end
+    end
+  end)
+  if not result then errors.raise("spawn", err, { command = argv[1] }) end
+  return result
+end
+
+return M

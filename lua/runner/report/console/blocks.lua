@@ -1,0 +1,61 @@
+-- What is printed below the line of a failed attempt: its trace and output, indented, made safe.
+
+local attempt_log = require("runner.attempt_log")
+local text = require("runner.text")
+local vocabulary = require("runner.report.vocabulary")
+
+local M = {}
+
+--- One block of text.
+---@param style runner.Style
+---@param title string? nil: no line above it
+---@param body string
+---@param colour string? of the title
+---@return string lines "" when the body says nothing
+function M.block(style, title, body, colour)
+  body = text.multiline(body, style.colour):gsub("%s+$", "")
+  if body == "" then return "" end
+  body = body:gsub("[^\n]+", "    %0")
+  if style.colour and body:find("\27", 1, true) then body = body .. "\27[0m" end
+  if not title then return body .. "\n" end
+  return ("  %s %s\n%s\n"):format(style:paint(colour or "bold", title), style.rule:rep(3), body)
+end
+
+--- Names the processes that an attempt left running.
+---@param style runner.Style
+---@param leaks table[]?
+---@return string lines
+function M.leaks(style, leaks)
+  local lines = {}
+  for _, leak in ipairs(leaks or {}) do
+    lines[#lines + 1] = ("left running: %s (pid %s)"):format(
+      text.escape(tostring(leak.command or "?")), tostring(leak.pid))
+  end
+  return M.block(style, nil, table.concat(lines, "\n"))
+end
+
+--- Everything worth reading about an attempt that failed.
+---@param style runner.Style
+---@param attempt table the `attempt_finished` event
+---@param options { output: boolean, folder: string? } `output`: with stdout and stderr; `folder`:
+---  the results folder, for the path of the log
+---@return string lines
+function M.failure(style, attempt, options)
+  local said = attempt.trace or attempt.message
+  if not said and vocabulary.signal(attempt.signal) then
+    said = "ended by " .. vocabulary.signal(attempt.signal)
+  end
+  local parts = { M.block(style, attempt.trace and "trace", said or "", "red") }
+  if options.output then
+    local log = attempt.log and (options.folder and options.folder .. "/" or "") .. attempt.log
+    parts[#parts + 1] = M.block(style, "stdout", attempt_log.text(attempt.stdout, log))
+    parts[#parts + 1] = M.block(style, "stderr", attempt_log.text(attempt.stderr, log))
+  end
+  for _, section in ipairs(attempt.sections or {}) do
+    parts[#parts + 1] = M.block(style, text.escape(tostring(section[1])), tostring(section[2]))
+  end
+  parts[#parts + 1] = M.leaks(style, attempt.leaks)
+  return table.concat(parts)
+end
+
+return M

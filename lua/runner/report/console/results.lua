@@ -1,0 +1,168 @@
+-- The console's lines about attempts, tests and problems, as they end.
+
+local blocks = require("runner.report.console.blocks")
+local summary = require("runner.report.console.summary")
+local text = require("runner.text")
+local vocabulary = require("runner.report.vocabulary")
+
+local skips_told = 20 -- skip lines before the rest is only counted
+local slowest_told = 5
+local names_told = 5 -- of the tests that did not run, for each reason
+
+---@type table<string, fun(console: runner.Console, event: table)>
+local M = {}
+
+local function details(console, attempt)
+  -- With `verbose` the output was already printed as it came.
+  return blocks.failure(console.style, attempt, {
+    output = not console.verbose, folder = console.folder,
+  })
+end
+
+function M.attempt_started(console, event)
+  console.progress:start(event.id)
+end
+
+function M.attempt_slow(console, event)
+  console.slow[event.id] = true
+  if console.quiet then return end
+  console:print(console:line("SLOW", "yellow", event.elapsed, event.id, {
+    over = true, blank = true,
+  }))
+end
+
+function M.attempt_finished(console, event)
+  local id = event.id
+  console.progress:stop(id)
+  if console.output_lines then console.output_lines:finish(id) end
+  if not event.retry then
+    console.last[id] = event
+  elseif not console.quiet then
+    local word, colour = vocabulary.word(event.status, event.attempt)
+    console:print(console:line(word, colour, event.duration, id, {
+      blank = true, note = vocabulary.signal(event.signal),
+    }) .. details(console, event))
+  end
+end
+
+local function tell_failure(console, event, last)
+  local try = (event.attempts or 1) > 1 and event.attempts or nil
+  local word, colour = vocabulary.word(event.status, try)
+  local signal = last and vocabulary.signal(last.signal)
+  console:print(console:line(word, colour, event.duration, event.id, { note = signal })
+    .. (last and details(console, last) or ""))
+  local state = console.state
+  state.failure_count = state.failure_count + 1
+  if state.failure_count > summary.listed then return end
+  state.failures[state.failure_count] = {
+    word = vocabulary.word(event.status), colour = colour, duration = event.duration,
+    id = event.id, rerun = true,
+    name = console:name(event.id) .. (signal and (" (%s)"):format(signal) or ""),
+    message = last and text.first_line(text.shorten(text.repair(last.message or ""), 1000)),
+  }
+end
+
+-- After an interruption these are thousands: told once, by reason, in the summary.
+local function note_not_run(console, event)
+  local groups = console.state.not_run
+  local reason = text.first_line(event.reason or "no reason was given")
+  local group = groups[reason]
+  if not group then
+    group = { reason = reason, count = 0, names = {} }
+    groups[reason] = group
+    groups[#groups + 1] = group
+  end
+  group.count = group.count + 1
+  if group.count <= names_told then group.names[group.count] = console:name(event.id) end
+end
+
+local function tell_skip(console, event, last)
+  if console.quiet then return end
+  console.skips = console.skips + 1
+  if not console.verbose and console.skips > skips_told then
+    if console.skips == skips_told + 1 then
+      console:print(("%s further skips are only counted; -v tells each\n"):format(
+        console.style:status("cyan", "SKIP")))
+    end
+    return
+  end
+  local reason = event.reason or last and last.reason
+  console:print(console:line(last and last.xfail and "XFAIL" or "SKIP", "cyan", event.duration,
+    event.id, { note = reason and text.first_line(reason) }))
+end
+
+local function tell_pass(console, event, last)
+  local counts = console.progress.counts
+  local slow = console.slow[event.id]
+  local leaks = last and last.leaks
+  local leaky = leaks and next(leaks) ~= nil
+  if slow then counts.slow = counts.slow + 1 end
+  if leaky then counts.leaky = counts.leaky + 1 end
+  if event.status == "flaky" then
+    table.insert(console.state.flaky, {
+      word = ("FLAKY %d/%d"):format(event.attempts, event.max_attempts or event.attempts),
+      colour = "yellow", duration = event.duration, id = event.id, name = console:name(event.id),
+    })
+  end
+  if console.quiet then return end
+  local word, colour = "PASS", "green"
+  if event.status == "flaky" then
+    word, colour = vocabulary.word("flaky", event.attempts)
+  elseif leaky then
+    word, colour = "LEAK", "yellow"
+  elseif not (console.verbose or slow) then
+    return
+  end
+  console:print(console:line(word, colour, event.duration, event.id)
+    .. blocks.leaks(console.style, leaks))
+end
+
+-- Keeps the slowest few, slowest first.
+local function rank(console, event)
+  local list, duration = console.state.slowest, event.duration or 0
+  local place = #list + 1
+  while place > 1 and list[place - 1].duration < duration do place = place - 1 end
+  if place > slowest_told then return end
+  table.insert(list, place, {
+    word = "Slowest", colour = "blue", duration = duration, id = event.id,
+    name = console:name(event.id),
+  })
+  list[slowest_told + 1] = nil
+end
+
+function M.test_finished(console, event)
+  local status, id = event.status, event.id
+  console.progress:stop(id)
+  console.progress:finish(status)
+  local last = console.last[id]
+  console.last[id] = nil
+  if status == "passed" or status == "flaky" then
+    tell_pass(console, event, last)
+  elseif status == "skipped" then
+    tell_skip(console, event, last)
+  elseif status == "not_run" then
+    note_not_run(console, event)
+  else
+    tell_failure(console, event, last)
+  end
+  console.slow[id] = nil
+  if console.verbose then rank(console, event) end
+  if not console.live and not console.quiet then
+    console:print(console.progress:due(console.now - console.started) or "")
+  end
+end
+
+function M.problem(console, event)
+  local leak = event.kind == "leak"
+  local colour = leak and "yellow" or "red"
+  local where = event.id or event.group or event.sandbox
+  local line = ("%s %s%s: %s\n"):format(console.style:status(colour, leak and "LEAK" or "ERROR"),
+    text.escape(tostring(event.kind)), where and " " .. text.escape(tostring(where)) or "",
+    text.first_line(tostring(event.message or "")))
+  console:print(line .. blocks.block(console.style, "trace", event.text or "", colour))
+  local counts, problems = console.progress.counts, console.state.problems
+  if not leak then counts.problems = counts.problems + 1 end
+  if #problems < summary.listed then problems[#problems + 1] = line:sub(1, -2) end
+end
+
+return M

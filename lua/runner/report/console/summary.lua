@@ -1,0 +1,123 @@
+-- The end of the console's story: the counts, and every failure once more with a command that runs
+-- that test again.
+
+local text = require("runner.text")
+local vocabulary = require("runner.report.vocabulary")
+local width = require("runner.report.console.width")
+
+local M = {}
+
+M.listed = 100 -- failures repeated by name; beyond that nobody reads them here
+
+local indent = (" "):rep(13)
+
+--- `398 passed (1 slow, 2 flaky), 2 failed`: each state that occurred.
+---@param style runner.Style
+---@param counts table<string, integer> by final state; plus `slow`, `leaky`, `problems`
+---@return string
+function M.counts(style, counts)
+  local parts = {}
+  for _, entry in ipairs(vocabulary.counted) do
+    local status, word, colour = table.unpack(entry)
+    local count = counts[status] or 0
+    if status == "passed" then count = count + (counts.flaky or 0) end
+    if count > 0 or status == "passed" then
+      local part = style:paint("bold", count) .. " " .. style:paint(colour, word)
+      if status == "passed" then
+        local notes = {}
+        for _, note in ipairs({ "slow", "flaky", "leaky" }) do
+          if (counts[note] or 0) > 0 then
+            notes[#notes + 1] = ("%d %s"):format(counts[note], style:paint("yellow", note))
+          end
+        end
+        if #notes > 0 then part = ("%s (%s)"):format(part, table.concat(notes, ", ")) end
+      end
+      parts[#parts + 1] = part
+    end
+  end
+  if (counts.problems or 0) > 0 then
+    parts[#parts + 1] = style:paint("red", vocabulary.plural(counts.problems, "problem"))
+  end
+  return table.concat(parts, ", ")
+end
+
+--- The command that runs one test again.
+---@param words string[] the command without the test
+---@param id string
+---@return string
+function M.rerun(words, id)
+  local quoted = {}
+  for i, word in ipairs(words) do quoted[i] = text.shell_quote(word) end
+  if id:sub(1, 1) == "-" then quoted[#quoted + 1] = "--" end
+  quoted[#quoted + 1] = text.shell_quote(id)
+  return table.concat(quoted, " ")
+end
+
+---@class runner.ConsoleEntry
+---@field word string
+---@field colour string
+---@field duration number
+---@field name string as shown
+---@field id string
+---@field message string? one line
+
+local function entry_lines(style, entry, options)
+  local lines = { ("%s %s %s"):format(style:status(entry.colour, entry.word),
+    vocabulary.duration(entry.duration), entry.name) }
+  if entry.message and entry.message ~= "" then
+    lines[#lines + 1] = indent .. width.fit(entry.message, options.columns - 14, style.ellipsis)
+  end
+  if entry.rerun then
+    lines[#lines + 1] = indent .. style:paint("dim", M.rerun(options.rerun, entry.id))
+  end
+  return table.concat(lines, "\n")
+end
+
+--- The whole summary.
+---@param style runner.Style
+---@param state { counts: table, tests: integer, duration: number, interrupted: any,
+---  incomplete: boolean?, failed: boolean, flaky: table[], failures: table[], failure_count: integer,
+---  problems: string[], not_run: table[], slowest: table[] }
+---@param options { columns: integer, rerun: string[], verbose: boolean? }
+---@return string lines
+function M.render(style, state, options)
+  local counts = state.counts
+  local run = state.tests - (counts.skipped or 0) - (counts.not_run or 0)
+  local lines = {
+    style.rule:rep(12),
+    ("%s %s %s run: %s"):format(style:status(state.failed and "red" or "green", "Summary"),
+      vocabulary.duration(state.duration), style:paint("bold", vocabulary.plural(run, "test")),
+      M.counts(style, counts)),
+  }
+  if state.incomplete then
+    lines[#lines + 1] = style:status("yellow", "Incomplete")
+      .. " the runner ended before the run did"
+  end
+  if state.interrupted then
+    lines[#lines + 1] = style:status("yellow", "Interrupted") .. " by "
+      .. tostring(vocabulary.signal(state.interrupted)) .. ": results are incomplete"
+  end
+  for _, list in ipairs({ options.verbose and state.slowest or {}, state.flaky, state.failures }) do
+    for _, entry in ipairs(list) do
+      lines[#lines + 1] = entry_lines(style, entry, options)
+    end
+  end
+  local more = state.failure_count - #state.failures
+  if more > 0 then
+    lines[#lines + 1] = ("%s%s and %s: runner logs --failures"):format(indent, style.ellipsis,
+      vocabulary.plural(more, "more failure"))
+  end
+  for _, group in ipairs(state.not_run) do
+    lines[#lines + 1] = ("%s %s: %s"):format(style:status("red", "NOT RUN"),
+      vocabulary.plural(group.count, "test"), group.reason)
+    for _, name in ipairs(group.names) do
+      lines[#lines + 1] = indent .. name
+    end
+  end
+  for _, problem in ipairs(state.problems) do
+    lines[#lines + 1] = problem
+  end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+return M

@@ -1,0 +1,178 @@
+-- The results folder. What is in it may be all that somebody has, so the rules are strict:
+--
+-- * A folder that was missing or empty becomes ours: it gets the marker file `.runner-results`.
+-- * A folder of somebody else (`.`, `$HOME`, an artefacts folder) gets our files beside theirs, but
+--   only if nothing of theirs has one of our names; else it is an error.
+-- * Only in a folder with the marker are files of an earlier run removed, and of those only the names
+--   that a run makes: `events.ndjson`, the JUnit report, and attempt logs in `logs/`.
+-- * The marker is locked for the run. A second run waits a moment, then takes the folder `DIR-2`
+--   (`DIR-3`, …) under the same rules, and says so.
+
+local uv = require("luv")
+local attempt_log = require("runner.attempt_log")
+local errors = require("runner.errors")
+local path = require("runner.path")
+
+local M = {
+  MARKER = ".runner-results",
+  EVENTS = "events.ndjson",
+}
+
+local marker_text = [[
+This folder holds results of runner. The next run removes what this one made: events.ndjson, the
+JUnit report, and the logs of attempts in logs/. Nothing else in here is touched.
+]]
+
+local patience = 1 -- seconds to wait for another run to leave the folder
+local most_siblings = 100
+
+---@class runner.ResultsDir
+---@field path string absolute
+local ResultsDir = {}
+ResultsDir.__index = ResultsDir
+ResultsDir.__name = "runner.results_dir"
+
+--- Lets other runs use the folder. Twice is harmless.
+function ResultsDir:close()
+  if self.lock then self.lock:close() end
+  self.lock = nil
+end
+ResultsDir.__close = ResultsDir.close
+
+local function fail(dir, problem, hint)
+  errors.raise("config", ("results folder %s: %s"):format(dir, problem), {
+    key = "report.dir", hint = hint or "choose another one with report.dir or --output-dir",
+  })
+end
+
+--- Makes a folder and those above it.
+---@param dir string absolute
+---@return true? ok
+---@return string? message
+function M.make(dir)
+  local ok, message, code = uv.fs_mkdir(dir, 493) -- 0755
+  if ok or code == "EEXIST" then return true end
+  if code == "ENOENT" and dir ~= "/" then
+    local made, why = M.make(path.dirname(dir))
+    if not made then return nil, why end
+    ok, message, code = uv.fs_mkdir(dir, 493)
+    if ok or code == "EEXIST" then return true end
+  end
+  return nil, message
+end
+
+local function exists(name)
+  return uv.fs_lstat(name) ~= nil
+end
+
+-- Names at the top of the folder that a run makes.
+local function own_names(options)
+  local names = { M.EVENTS, attempt_log.folder }
+  if options.junit then names[#names + 1] = options.junit end
+  return names
+end
+
+local function is_empty(dir)
+  local scan, message = uv.fs_scandir(dir)
+  if not scan then fail(dir, message) end
+  return uv.fs_scandir_next(scan) == nil
+end
+
+-- Whether the folder may be used at all; for a stranger's, whether our files fit in.
+local function check(dir, options)
+  local stat = uv.fs_stat(dir)
+  if stat and stat.type ~= "directory" then fail(dir, "is not a folder") end
+  if exists(dir .. "/" .. M.MARKER) or is_empty(dir) then return end
+  for _, name in ipairs(own_names(options)) do
+    if exists(dir .. "/" .. name) then
+      fail(dir, ("runner did not make it (it has no %s), and it already holds %s")
+        :format(M.MARKER, name))
+    end
+  end
+end
+
+local function remove_logs(folder)
+  local stat = uv.fs_lstat(folder)
+  if not stat or stat.type ~= "directory" then return end -- a link would lead into a stranger's
+  local scan = uv.fs_scandir(folder)
+  while scan do
+    local name, kind = uv.fs_scandir_next(scan)
+    if not name then break end
+    if kind ~= "directory" and attempt_log.is_log(name) then uv.fs_unlink(folder .. "/" .. name) end
+  end
+  uv.fs_rmdir(folder) -- stays when somebody put something in
+end
+
+-- Removes what an earlier run made. Only called under the lock, in a folder with the marker.
+local function clean(dir, options)
+  for _, name in ipairs(own_names(options)) do
+    local file = dir .. "/" .. name
+    local stat = uv.fs_lstat(file)
+    if stat and stat.type ~= "directory" then uv.fs_unlink(file) end
+  end
+  remove_logs(dir .. "/" .. attempt_log.folder)
+end
+
+local function write_marker(dir)
+  local file = io.open(dir .. "/" .. M.MARKER, "r+b")
+  if not file then return end
+  if file:seek("end") == 0 then file:write(marker_text) end -- a full disk: the name is what counts
+  file:close()
+end
+
+local function lock_folder(dir)
+  return require("runner.core.system").lock(dir .. "/" .. M.MARKER)
+end
+
+-- The lock; nil when another run holds it; false where the file system knows no locks.
+local function take(dir, wait)
+  local deadline = uv.hrtime() + wait * 1e9
+  while true do
+    local lock, message, code = lock_folder(dir)
+    if lock then return lock end
+    if code == "ENOLCK" or code == "ENOTSUP" or code == "ENOSYS" then return false end
+    if code ~= "EAGAIN" then fail(dir, message) end
+    if uv.hrtime() >= deadline then return nil end
+    uv.sleep(20) -- nothing of the run has begun yet: there is nobody to hold up
+  end
+end
+
+--- Opens the results folder for a run: made, locked, and free of the results of the run before.
+--- Raises an error of kind "config" when it cannot be used; nothing was changed then.
+---@param dir string absolute
+---@param options { junit: string|false|nil, wait: number?, warn: fun(message: string)? }?
+---  `junit`: name of the report inside the folder; `wait`: seconds for another run to end, default 1
+---@return runner.ResultsDir results to be closed; `results.path` is the folder
+function M.open(dir, options)
+  options = options or {}
+  local junit = options.junit
+  if junit == nil then junit = "junit.xml" end
+  options = { junit = junit, wait = options.wait or patience, warn = options.warn }
+  local wanted = dir
+  for number = 1, most_siblings do
+    if number > 1 then dir = ("%s-%d"):format(wanted, number) end
+    local made, message = M.make(dir)
+    if not made then fail(dir, message) end
+    -- A sibling that belongs to somebody else is passed over; the folder that was asked for is not.
+    local ok, err = pcall(check, dir, options)
+    if not ok and number == 1 then error(err, 0) end
+    local lock = nil
+    if ok then lock = take(dir, number == 1 and options.wait or 0) end
+    if lock ~= nil then
+      local warn = options.warn or attempt_log.warn
+      if lock == false then
+        warn(("results folder %s: its file system has no locks; another run in it would spoil both")
+          :format(dir))
+      end
+      if number > 1 then
+        warn(("another run uses %s; the results of this one are in %s"):format(wanted, dir))
+      end
+      write_marker(dir)
+      clean(dir, options)
+      return setmetatable({ path = dir, lock = lock or nil }, ResultsDir)
+    end
+  end
+  fail(wanted, "other runs use it and its siblings")
+end
+
+return M

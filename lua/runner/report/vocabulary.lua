@@ -1,0 +1,78 @@
+-- The words for states, shared by everything that prints: those that users of cargo-nextest know.
+
+local M = {}
+
+-- { word alone, word after "TRY n", colour }
+local words = {
+  passed = { "PASS", "PASS", "green" },
+  flaky = { "FLAKY", "PASS", "yellow" },
+  failed = { "FAIL", "FAIL", "red" },
+  timed_out = { "TIMEOUT", "TMT", "red" },
+  crashed = { "CRASH", "CRASH", "red" },
+  skipped = { "SKIP", "SKIP", "cyan" },
+  not_run = { "NOT RUN", "NOT RUN", "red" },
+  lost = { "LOST", "LOST", "yellow" },
+  cancelled = { "CANCELLED", "CANCEL", "yellow" },
+}
+
+-- Final states in the order in which a summary names them.
+M.counted = {
+  { "passed", "passed", "green" }, { "failed", "failed", "red" },
+  { "timed_out", "timed out", "red" }, { "crashed", "crashed", "red" },
+  { "not_run", "not run", "red" }, { "skipped", "skipped", "cyan" },
+}
+
+--- States that make a run fail, of attempts and of tests.
+M.failing = { failed = true, timed_out = true, crashed = true }
+
+local signals = {
+  "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+  "PIPE", "ALRM", "TERM", [24] = "XCPU", [25] = "XFSZ", [31] = "SYS",
+}
+
+--- `SIGSEGV` of 11; names pass through.
+---@param signal integer|string|nil
+---@return string?
+function M.signal(signal)
+  if math.type(signal) ~= nil then
+    local name = signals[math.tointeger(signal)]
+    return name and "SIG" .. name or ("signal %g"):format(signal)
+  end
+  return signal
+end
+
+--- The status word of an attempt or test, and its colour.
+---@param status string
+---@param try integer? the attempt's number where others precede or follow
+---@return string word at most 12 columns
+---@return string colour
+function M.word(status, try)
+  local entry = words[status] or { status:upper(), status:upper(), "yellow" }
+  if try then return ("TRY %d %s"):format(try, entry[2]), entry[3] end
+  return entry[1], entry[3]
+end
+
+--- `[   0.005s]`
+---@param seconds number?
+---@return string
+function M.duration(seconds)
+  return ("[%8.3fs]"):format(seconds or 0)
+end
+
+--- `00:01:05`
+---@param seconds number
+---@return string
+function M.clock(seconds)
+  local whole = math.max(0, seconds) // 1 | 0
+  return ("%02d:%02d:%02d"):format(whole // 3600, whole // 60 % 60, whole % 60)
+end
+
+--- `1 test`, `2 tests`
+---@param count integer
+---@param noun string
+---@return string
+function M.plural(count, noun)
+  return ("%d %s%s"):format(count, noun, count == 1 and "" or "s")
+end
+
+return M

@@ -1,0 +1,359 @@
+--- One run, from the sandboxes to the exit code:
+--- config → discover → schedule → slots → attempts → retry → events → exit code.
+
+local uv = require("luv")
+local attempts = require("runner.attempts")
+local discover = require("runner.discover")
+local errors = require("runner.errors")
+local pool = require("runner.pool")
+local schedule = require("runner.schedule")
+local task = require("runner.task")
+
+local M = {}
+
+--- So many failures of the infrastructure in a row, and the run stops instead of burning time and money.
+local BREAKER = 3
+
+M.EXIT = {
+  passed = 0, failed = 1, flaky = 2, infrastructure = 3, no_tests = 4, internal = 70, config = 78,
+  sigint = 130, sigterm = 143, sighup = 129,
+}
+
+---@class runner.Run
+---@field id string
+---@field settings table of config.load
+---@field groups table<string, table>
+---@field schedule runner.Schedule
+---@field attempts runner.Attempts
+---@field stopping string? why nothing more is handed out
+---@field killed boolean? everything ends at once
+local Run = {}
+Run.__index = Run
+Run.__name = "runner.run"
+
+---@param options { id: string, settings: table, names: string[]?, bus: table, dir: string?, argv: string[]? }
+---@return runner.Run
+function M.new(options)
+  local self = setmetatable(options, Run)
+  self.groups = {}
+  for _, group in ipairs(self.settings.groups) do
+    group.individual = group.schedule == "individual"
+    self.groups[group.name] = group
+  end
+  self.idle, self.slots = {}, {}
+  self.problems, self.broken = {}, 0
+  self.gate = task.event()
+  self.log = function(level, format, ...)
+    self.bus:emit({ event = "log", level = level, message = format:format(...) })
+  end
+  self.attempts = attempts.new({
+    emit = function(event) self.bus:emit(event) end,
+    output = self.bus.wants_output and function(event) self.bus:output(event) end or nil,
+    dir = self.dir, groups = self.groups, settings = self.settings,
+    hook = function(name, ...) return self:hook(name, ...) end,
+  })
+  return self
+end
+
+--- Calls a hook of the configuration. Its error is a problem of the run, not its end.
+function Run:hook(name, ...)
+  local hook = (self.settings.on or {})[name] or (name == "retry" and self.settings.retry)
+  if not hook then return nil end
+  local ok, result = pcall(hook, ...)
+  if ok then return result end
+  if not self.hook_failed then
+    self.hook_failed = true
+    self:problem({ kind = "config", message = ("the hook %q failed: %s"):format(name, tostring(result)) })
+  end
+end
+
+---@param problem { kind: string, message: string, id: string?, text: string? }
+---@param group string?
+function Run:problem(problem, group)
+  problem.event = "problem"
+  problem.group = problem.group or group
+  self.problems[#self.problems + 1] = problem
+  self.bus:emit(problem)
+end
+
+-- What slots ask and report -----------------------------------------------------------------------------------------
+
+local function wake_idle(self)
+  local idle = self.idle
+  self.idle = {}
+  for _, resume in ipairs(idle) do resume() end
+end
+
+--- The slot with the most tests that wait behind a running one.
+local function busiest(self, thief)
+  local best
+  for _, slot in ipairs(self.slots) do
+    if slot ~= thief and not slot.taking and slot.worker and slot:unstarted() > 0
+      and (not best or slot:unstarted() > best:unstarted()) then
+      best = slot
+    end
+  end
+  return best
+end
+
+--- The next items for a slot; waits while others may still give some back. nil: nothing is left for it.
+---@param slot runner.Slot
+---@return runner.Item[]?
+---@async
+function Run:next_items(slot)
+  while not slot.sandbox.lost do
+    if self.stopping then self.schedule:drain() end
+    local options = { group = slot.group, sandbox = slot.sandbox.id }
+    options.picky = self:has_other_sandbox(slot.sandbox)
+    local items = self.schedule:lease(slot, options)
+    if not items and options.picky then
+      options.picky = false
+      items = self.schedule:lease(slot, options)
+    end
+    if items then return items end
+    if self.schedule:is_done() then
+      wake_idle(self)
+      return nil
+    end
+    local victim = busiest(self, slot)
+    if victim then victim:give_back((victim:unstarted() + 1) // 2) end
+    task.await(function(resume)
+      self.idle[#self.idle + 1] = resume
+    end)
+  end
+end
+
+function Run:has_other_sandbox(sandbox)
+  for _, slot in ipairs(self.slots) do
+    if slot.sandbox ~= sandbox and not slot.sandbox.lost then return true end
+  end
+  return false
+end
+
+---@param slot runner.Slot
+---@param items runner.Item[]
+function Run:items_returned(slot, items)
+  self.schedule:returned(slot, items)
+  wake_idle(self)
+end
+
+local function place(slot)
+  return { sandbox = slot.sandbox.id, slot = slot.index }
+end
+
+function Run:attempt_started(slot, item)
+  self.attempts:started(item, place(slot))
+  if #self.idle > 0 then wake_idle(self) end -- an idle slot may take what waits behind this test
+end
+
+function Run:attempt_slow(_, item)
+  self.attempts:slow(item)
+end
+
+function Run:output(_, item, stream, bytes)
+  if item then self.attempts:output(item, stream, bytes) end
+end
+
+function Run:attempt_finished(slot, item, status, result)
+  self.broken = 0
+  local again = self.attempts:finished(item, status, result, place(slot), self.stopping ~= nil)
+  if again then
+    self.schedule:add({ again }, true)
+    wake_idle(self)
+  end
+  local limit = self.settings.fail_fast and 1 or self.settings.max_fail
+  if limit and self.attempts.failures >= limit and not self.stopping then
+    self:stop(limit == 1 and "stopped at the first failure" or ("stopped after %d failures"):format(limit))
+  end
+  if self.schedule:is_done() then wake_idle(self) end
+end
+
+local function infrastructure(self, message, sandbox)
+  self:problem({ kind = "infrastructure", message = message, sandbox = sandbox })
+  self.broken = self.broken + 1
+  if self.broken >= BREAKER and not self.stopping then
+    self:stop("stopped: the infrastructure failed " .. BREAKER .. " times in a row", true)
+  end
+end
+
+--- A worker could not be started.
+function Run:worker_failed(slot, err)
+  infrastructure(self, ("worker %d: %s"):format(slot.index, tostring(err)), slot.sandbox.id)
+  wake_idle(self)
+end
+
+--- A worker ended while no test ran.
+function Run:worker_died(slot, exit)
+  if slot.worker == nil and slot.sandbox.lost then return end
+  if slot.closing or self.killed then return end
+  local how = exit.kind == "signaled" and ("signal %d"):format(exit.signal) or ("status %s"):format(tostring(exit.code))
+  infrastructure(self, ("worker %d ended between tests (%s)"):format(slot.index, how), slot.sandbox.id)
+end
+
+-- Stopping ----------------------------------------------------------------------------------------------------------
+
+--- Hands out nothing more. Running tests end by themselves, or are stopped when `now`.
+---@param why string
+---@param now boolean?
+function Run:stop(why, now)
+  if not self.stopping then
+    self.stopping = why
+    if self.schedule then self.schedule:drain() end
+    for _, slot in ipairs(self.slots) do
+      if slot:unstarted() > 0 then slot:give_back(slot:unstarted()) end
+    end
+    if not self.gate:is_set() and self.body then self.body:cancel() end
+  end
+  if now then
+    for _, slot in ipairs(self.slots) do
+      if slot.running then slot:stop_item(slot.running, "cancelled") end
+    end
+  end
+  wake_idle(self)
+end
+
+--- First signal: an orderly stop with reports. Second: everything is killed at once.
+---@param signal "sigint"|"sigterm"|"sighup"
+function Run:interrupt(signal)
+  if self.interrupted then
+    self.killed = true
+    for _, slot in ipairs(self.slots) do slot.sandbox:kill() end
+    return
+  end
+  self.interrupted = signal
+  self.bus:emit({ event = "log", level = "warning",
+    message = "interrupted: stopping the running tests (once more to kill them at once)" })
+  self:stop("interrupted", true)
+end
+
+local function watch_signals(self)
+  local handles = {}
+  for _, signal in ipairs({ "sigint", "sigterm", "sighup" }) do
+    local handle = uv.new_signal()
+    handle:start(signal, function() self:interrupt(signal) end)
+    handle:unref()
+    handles[#handles + 1] = handle
+  end
+  return setmetatable({}, { __close = function()
+    for _, handle in ipairs(handles) do handle:close() end
+  end })
+end
+
+-- The run -----------------------------------------------------------------------------------------------------------
+
+local function enqueue(self, selected)
+  local items, used = {}, {}
+  for _, test in ipairs(selected) do
+    used[test.group] = true
+    items[#items + 1] = self.attempts:add(test)
+  end
+  local policies = {}
+  for name, group in pairs(self.groups) do
+    policies[name] = { individual = group.individual, order = group.individual and 0 or 1 }
+  end
+  self.schedule = schedule.new({ groups = policies, slots = math.min(self.settings.max_parallel, #items) })
+  self.schedule:add(items)
+end
+
+--- Finds and selects the tests; emits what was found.
+---@return table[] selected
+---@async
+function Run:discover()
+  local started = uv.hrtime()
+  local tests, problems = discover.collect(self.pool:first(), self.settings.groups, function(message)
+    self.log("warning", "%s", message)
+  end)
+  local selected = discover.select(tests, {
+    names = self.names, groups = self.groups, seed = self.settings.seed, order = self.settings.order,
+  })
+  local by_group = {}
+  for _, test in ipairs(selected) do by_group[test.group] = (by_group[test.group] or 0) + 1 end
+  self.bus:emit({
+    event = "discovered", tests = #selected, groups = by_group, deselected = #tests - #selected,
+    duration = (uv.hrtime() - started) / 1e9,
+  })
+  for _, problem in ipairs(problems) do self:problem(problem) end
+  self:hook("discovered", selected)
+  return selected
+end
+
+local function run_tests(self, scope)
+  self.body = scope
+  self.pool = pool.new(self)
+  if self.settings.global_timeout then
+    local limit = self.settings.global_timeout
+    self.clock = uv.new_timer()
+    self.clock:start(math.ceil(limit * 1000), 0, function()
+      self:stop(("the run's time limit of %g s has passed"):format(limit), true)
+    end)
+  end
+  self.pool:start(scope)
+  local selected = self:discover()
+  if self.collect_only then
+    self.selected = selected
+    self.schedule = schedule.new({ groups = {}, slots = 1 })
+  else
+    enqueue(self, selected)
+    self.pool:limit(#selected)
+  end
+  self.gate:set() -- slots start; the scope ends when the last has closed its sandbox
+end
+
+local FAILED_PROBLEM = { collection = true, teardown = true, config = true }
+
+local function verdict(self)
+  local counts, failed_problem, broken = self.attempts.counts, false, false
+  for _, problem in ipairs(self.problems) do
+    failed_problem = failed_problem or FAILED_PROBLEM[problem.kind]
+    broken = broken or problem.kind == "infrastructure"
+  end
+  if self.interrupted then return "interrupted", M.EXIT[self.interrupted] end
+  if counts.failed + counts.timed_out + counts.crashed > 0 or failed_problem then return "failed", M.EXIT.failed end
+  if broken and (counts.not_run > 0 or #self.attempts.order == 0) then return "infrastructure", M.EXIT.infrastructure end
+  if counts.not_run > 0 or self.stopping then return "failed", M.EXIT.failed end
+  if #self.attempts.order == 0 and not self.collect_only then
+    local mode = self.settings.no_tests or "fail"
+    if mode == "warn" then self.log("warning", "no tests were found") end
+    return "no_tests", mode == "fail" and M.EXIT.no_tests or M.EXIT.passed
+  end
+  if counts.flaky > 0 then return "flaky", M.EXIT.flaky end
+  return "passed", M.EXIT.passed
+end
+
+--- Runs everything to its end. Configuration errors found on the way are raised after the events were closed.
+---@return integer exit_code
+---@async
+function Run:execute()
+  local started = uv.hrtime()
+  self.bus:emit({
+    event = "run_started", version = 1, run = self.id, runner = require("runner.version"), argv = self.argv,
+    config = self.settings.path, dir = self.settings.dir, parallel = self.settings.max_parallel,
+    seed = self.settings.seed,
+  })
+  local signals <close> = watch_signals(self) -- luacheck: ignore
+  local ok, err = pcall(task.scope, function(scope) run_tests(self, scope) end)
+  if self.clock then self.clock:close() end
+  local failure
+  if not ok then
+    if errors.is(err, "provider") or errors.is(err, "transport") or errors.is(err, "spawn") then
+      if not self.interrupted then self:problem({ kind = "infrastructure", message = tostring(err) }) end
+    elseif not errors.is(err, "cancelled") then
+      failure = err
+    end
+  end
+  self.attempts:abandon(failure and "the run failed" or self.stopping or "no sandbox was left to run it")
+  local status, code = verdict(self)
+  if failure then status, code = "failed", errors.is(failure, "config") and M.EXIT.config or M.EXIT.internal end
+  local counts = self.attempts.counts
+  counts.tests, counts.problems = #self.attempts.order, #self.problems
+  local event = {
+    event = "run_finished", status = status, exit_code = code, duration = (uv.hrtime() - started) / 1e9,
+    counts = counts, interrupted = self.interrupted, stopped = self.stopping,
+  }
+  self:hook("finished", event)
+  self.bus:emit(event)
+  if failure then error(failure, 0) end
+  return code
+end
+
+return M

@@ -1,0 +1,275 @@
+--- A slot: runs one test at a time through a worker of the group's framework. It keeps the worker fed, watches the clock
+--- of the running test, and turns what the worker reports into outcomes.
+
+local uv = require("luv")
+local errors = require("runner.errors")
+local task = require("runner.task")
+
+local M = {}
+
+--- A worker that was told to stop a test and has not done so this long after the grace period is killed.
+local STOP_PATIENCE_S = 5
+--- A worker that has this many tests or fewer left gets more: it then never waits, and knows the next test in time to keep
+--- the fixtures that it shares.
+local LOW_WATER = 1
+
+---@class runner.Slot
+---@field index integer number of the worker, from 0, unique in the run
+---@field sandbox runner.Sandbox
+---@field group string? whose worker is open
+---@field running runner.Item?
+---@field outstanding table<runner.Item, true> pushed and not ended
+---@field count integer of outstanding
+---@field taking boolean? items were asked back
+local Slot = {}
+Slot.__index = Slot
+Slot.__name = "runner.slot"
+
+---@param run runner.Run
+---@param sandbox runner.Sandbox
+---@param index integer
+---@return runner.Slot
+function M.new(run, sandbox, index)
+  return setmetatable({
+    run = run, sandbox = sandbox, index = index, outstanding = {}, count = 0, timer = uv.new_timer(),
+  }, Slot)
+end
+
+--- Tests given to the worker that have not started: what can be taken back.
+---@return integer
+function Slot:unstarted()
+  return self.count - (self.running and 1 or 0)
+end
+
+-- The clock of the running test -------------------------------------------------------------------------------------
+
+local function milliseconds(seconds)
+  return math.max(1, math.ceil(seconds * 1000))
+end
+
+function Slot:watch(item)
+  local slow, limit = item.policy.slow_timeout, item.policy.test_timeout
+  local function give_up()
+    self:stop_item(item, "timeout")
+  end
+  local function slow_down()
+    self.run:attempt_slow(self, item)
+    if limit then self.timer:start(milliseconds(limit - slow), 0, give_up) end
+  end
+  if slow and (not limit or slow < limit) then
+    self.timer:start(milliseconds(slow), 0, slow_down)
+  elseif limit then
+    self.timer:start(milliseconds(limit), 0, give_up)
+  end
+end
+
+--- Ends the running test. What the worker reports of it afterwards is overruled by `why`.
+---@param item runner.Item
+---@param why "timeout"|"cancelled"
+function Slot:stop_item(item, why)
+  if self.running ~= item or item.stopped then return end
+  item.stopped = why
+  self.worker:stop(item, why)
+  self.timer:start(milliseconds(self.run.settings.grace + STOP_PATIENCE_S), 0, function()
+    if self.running == item and self.worker then self.worker:kill() end
+  end)
+end
+
+-- What a worker reports ---------------------------------------------------------------------------------------------
+
+local function forget(self, item)
+  if not self.outstanding[item] then return false end
+  self.outstanding[item] = nil
+  self.count = self.count - 1
+  if self.running == item then
+    self.running = nil
+    self.timer:stop()
+  end
+  return self.run.schedule:finished(self, item)
+end
+
+local function wake(self)
+  if self.count == 0 and self.on_idle then
+    local resume = self.on_idle
+    self.on_idle = nil
+    resume()
+  end
+end
+
+local STOPPED = { timeout = "timed_out", cancelled = "cancelled" }
+
+local function describe_exit(exit)
+  if exit.kind == "signaled" then
+    return ("the process was ended by %s while this test ran"):format(exit.signal_name or ("signal " .. exit.signal))
+  end
+  return ("the process exited with status %s while this test ran"):format(tostring(exit.code))
+end
+
+local SIGNALS = { [4] = "SIGILL", [6] = "SIGABRT", [7] = "SIGBUS", [8] = "SIGFPE", [9] = "SIGKILL", [11] = "SIGSEGV",
+  [15] = "SIGTERM", [24] = "SIGXCPU", [31] = "SIGSYS" }
+
+--- The outcome of a test whose process ended before it said how the test went.
+local function outcome_of_exit(item, exit)
+  if exit.kind == "lost" then return "lost", { message = exit.message or "the sandbox was lost" } end
+  if item.stopped then return STOPPED[item.stopped], {} end
+  exit.signal_name = SIGNALS[exit.signal]
+  return "crashed", {
+    message = describe_exit(exit), exit_code = exit.code, signal = exit.signal, signal_name = exit.signal_name,
+  }
+end
+
+function Slot:reporter()
+  local report = {}
+
+  function report.started(item)
+    if not self.outstanding[item] or self.running == item then return end
+    self.running = item
+    self.run:attempt_started(self, item)
+    self:watch(item)
+    self:top_up()
+  end
+
+  function report.output(item, stream, bytes)
+    self.run:output(self, item, stream, bytes)
+  end
+
+  function report.finished(item, result)
+    if not self.outstanding[item] then return end
+    if not item.started then report.started(item) end
+    if not forget(self, item) then return end
+    local status = item.stopped and STOPPED[item.stopped] or result.status
+    self.run:attempt_finished(self, item, status, result)
+    self:top_up()
+    wake(self)
+  end
+
+  function report.returned(items)
+    self.taking = nil
+    local mine = {}
+    for _, item in ipairs(items) do
+      if self.outstanding[item] and self.running ~= item then
+        self.outstanding[item] = nil
+        self.count = self.count - 1
+        mine[#mine + 1] = item
+      end
+    end
+    self.run:items_returned(self, mine)
+    wake(self)
+  end
+
+  function report.problem(problem)
+    self.run:problem(problem, self.group)
+  end
+
+  function report.exited(exit)
+    if self.reporting ~= report then return end -- an older worker's last words
+    self.worker, self.reporting, self.taking = nil, nil, nil
+    local culprit = self.running
+    if culprit and forget(self, culprit) then
+      local status, result = outcome_of_exit(culprit, exit)
+      result.leaks = exit.leaks
+      self.run:attempt_finished(self, culprit, status, result)
+    else
+      self.run:worker_died(self, exit)
+    end
+    local left = {}
+    for item in pairs(self.outstanding) do left[#left + 1] = item end
+    table.sort(left, function(a, b) return a.order < b.order end)
+    self.outstanding, self.count = {}, 0
+    self.run:items_returned(self, left)
+    wake(self)
+  end
+
+  return report
+end
+
+-- Feeding -----------------------------------------------------------------------------------------------------------
+
+local function push(self, items)
+  for _, item in ipairs(items) do self.outstanding[item] = true end
+  self.count = self.count + #items
+  self.worker:push(items)
+end
+
+--- Gives the worker more of its group before it runs dry. Called from callbacks: does not await.
+function Slot:top_up()
+  if not self.worker or self.run.stopping or self:unstarted() > LOW_WATER then return end
+  if self.run.groups[self.group].individual then return end
+  local items = self.run.schedule:lease(self, {
+    group = self.group, only = true, sandbox = self.sandbox, picky = self.run:has_other_sandbox(self.sandbox),
+  })
+  if items then push(self, items) end
+end
+
+--- Asks the worker for the later half of what it has not started, for another slot.
+function Slot:give_back(n)
+  if self.taking or not self.worker then return end
+  self.taking = true
+  self.worker:take(n)
+end
+
+local function open_worker(self, group)
+  local session = self.sandbox:session(group)
+  local report = self:reporter()
+  self.reporting, self.group = report, group.name
+  self.worker = session:worker(self, report)
+end
+
+--- Ends the worker, tearing its fixtures down. Bounded by the group's test timeout.
+---@async
+function Slot:close_worker()
+  local worker = self.worker
+  if not worker then return end
+  self.worker = nil
+  local limit = self.run.groups[self.group].test_timeout or 60
+  local ok = task.deadline(limit, function() worker:close() end)
+  self.reporting = nil
+  if not ok then
+    self.run:problem({ kind = "teardown", message = ("worker %d did not finish its teardown in %g s")
+      :format(self.index, limit) }, self.group)
+    worker:kill()
+  end
+end
+
+local function work(self, items)
+  local group = self.run.groups[items[1].group]
+  if self.worker and self.group ~= group.name then self:close_worker() end
+  if not self.worker then
+    local ok, err = pcall(open_worker, self, group)
+    if not ok then
+      self.run.schedule:returned(self, items)
+      task.checkpoint()
+      self.run:worker_failed(self, err)
+      return
+    end
+  end
+  push(self, items)
+  if self.count == 0 then return end
+  task.await(function(resume)
+    self.on_idle = resume
+    return function() self.on_idle = nil end
+  end)
+end
+
+--- The life of a slot: work until the run has nothing left for it.
+---@async
+function Slot:loop()
+  local ok, err = pcall(function()
+    while true do
+      local items = self.run:next_items(self)
+      if not items then break end
+      work(self, items)
+    end
+  end)
+  task.shield(function()
+    if self.run.killed or self.sandbox.lost then
+      if self.worker then self.worker:kill() end
+    else
+      self:close_worker()
+    end
+  end)
+  self.timer:close()
+  if not ok and not errors.is(err, "cancelled") then error(err, 0) end
+end
+
+return M
