@@ -181,6 +181,7 @@ static int open_libraries(lua_State *L) {
                                      {"runner.core.host", luaopen_runner_core_host},
                                      {"runner.core.http", luaopen_runner_core_http},
                                      {"runner.core.regex", luaopen_runner_core_regex},
+                                     {"runner.core.ssh", luaopen_runner_core_ssh},
                                      {"runner.core.system", luaopen_runner_core_system},
                                      {NULL, NULL}};
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);

@@ -15,6 +15,7 @@ function M.warn(message)
 end
 
 local told = {}
+local written = {} -- by results folder: names of this process's logs
 
 local function disk_failed(self, message)
   if self.fd then uv.fs_close(self.fd) end
@@ -52,6 +53,14 @@ end
 ---@return boolean
 function M.is_log(name)
   return name:find("%-%x+%.attempt%d+%.log$") ~= nil
+end
+
+--- Whether this process wrote that log.
+---@param dir string the results folder
+---@param name string of a file in its logs folder
+---@return boolean
+function M.is_current(dir, name)
+  return written[dir] ~= nil and written[dir][name] == true
 end
 
 ---@class runner.KeptOutput the beginning and the end of a stream
@@ -101,11 +110,16 @@ AttemptLog.__name = "runner.attempt_log"
 
 local function open_file(self)
   local path = self.dir .. "/" .. self.path
-  local fd, message, code = uv.fs_open(path, "a", 420) -- 0644
+  -- Logs of an earlier run are overwritten, not removed first: making a file where one was removed a moment ago is what
+  -- ext4 does most slowly (it shuns inodes freed in the last seconds), and is felt with thousands of tests.
+  local fd, message, code = uv.fs_open(path, "w", 420) -- 0644
   if not fd and code == "ENOENT" then
     uv.fs_mkdir(self.dir .. "/" .. M.folder, 493) -- 0755
-    fd, message = uv.fs_open(path, "a", 420)
+    fd, message = uv.fs_open(path, "w", 420)
   end
+  local names = written[self.dir] or {}
+  written[self.dir] = names
+  names[self.path:sub(#M.folder + 2)] = true
   self.fd = fd
   if not fd then disk_failed(self, message) end
 end

@@ -267,13 +267,14 @@ function M.await(start)
   error(pending_cancel(task.scope), 0)
 end
 
---- Lets other tasks and the loop run for at least `seconds`.
+--- Lets other tasks and the loop run for at least `seconds`, and never less than a loop turn: libuv fires a timer of 0 ms
+--- that was started in a callback in the same turn, so a loop around `sleep(0)` would starve everything else.
 ---@param seconds number
 ---@async
 function M.sleep(seconds)
   M.await(function(resume)
     local timer = uv.new_timer()
-    timer:start(math.max(0, math.ceil(seconds * 1000)), 0, function()
+    timer:start(math.max(1, math.ceil(seconds * 1000)), 0, function()
       timer:close()
       resume()
     end)

@@ -65,8 +65,9 @@ describe("results_dir", function()
       ["notes.md"] = "keep", ["logs/sub/x-0123456789abcdef.attempt1.log"] = "keep",
         ["report.xml"] = "keep",
     })
-    open(dir)
+    local results = open(dir)
     assert.are.same({ ".runner-results", "logs", "notes.md", "report.xml" }, names(dir))
+    results:close() -- logs of this run would stay
     assert.are.same({ "mine.txt", "sub" }, names(dir .. "/logs"))
     assert.are.same({ "x-0123456789abcdef.attempt1.log" }, names(dir .. "/logs/sub"))
   end)

@@ -210,8 +210,8 @@ static const char *on_ping(const struct frame *frame) {
 
 static void dispatch(const struct frame *frame) {
   static const char *(*const handlers[])(const struct frame *) = {
-      [HOST_HELLO] = on_hello,   [HOST_SPAWN] = on_spawn, [HOST_INPUT] = on_input,
-      [HOST_SIGNAL] = on_signal, [HOST_KILL] = on_kill,   [HOST_CREDIT] = on_credit,
+      [HOST_HELLO] = on_hello,   [HOST_SPAWN] = on_spawn,     [HOST_INPUT] = on_input,
+      [HOST_SIGNAL] = on_signal, [HOST_KILL] = on_kill,       [HOST_CREDIT] = on_credit,
       [HOST_PUT] = on_put,       [HOST_MKDTEMP] = on_mkdtemp, [HOST_PING] = on_ping,
   };
   const char *wrong = NULL;
@@ -346,7 +346,8 @@ static void farewell(void) {
 
 int agent_main(int argc, char **argv) {
   if (argc > 1) {
-    fprintf(stderr, "usage: %s\nThe runner's agent, protocol %d: speaks frames on stdin and stdout.\n",
+    fprintf(stderr,
+            "usage: %s\nThe runner's agent, protocol %d: speaks frames on stdin and stdout.\n",
             argv[0], PROTOCOL_VERSION);
     return 64;
   }

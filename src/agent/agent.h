@@ -20,10 +20,10 @@ struct stream {
   struct command *command;
   int fd; /* -1: never opened, or over */
   uint8_t number;
-  bool readable;       /* epoll said so, and no read has come up short since */
-  bool hangup;         /* nobody holds the other end: read on to the end of file */
-  bool closing, deaf;  /* input: the host has ended it; nobody will read it */
-  bool limited;        /* only `remaining` more bytes are wanted */
+  bool readable;      /* epoll said so, and no read has come up short since */
+  bool hangup;        /* nobody holds the other end: read on to the end of file */
+  bool closing, deaf; /* input: the host has ended it; nobody will read it */
+  bool limited;       /* only `remaining` more bytes are wanted */
   size_t remaining;
   struct buffer queue; /* input that the child has not taken yet */
 };
@@ -48,18 +48,18 @@ struct command {
   enum command_state state;
   struct launch *launch;
   struct lane *lane;
-  struct command *lane_next;           /* behind this one in its lane */
-  struct command *id_next, *pid_next;  /* hash chains */
-  struct command *next, *previous;     /* agent.active: started, not over */
-  struct command *grave_next;          /* agent.graves: over, not freed */
+  struct command *lane_next;          /* behind this one in its lane */
+  struct command *id_next, *pid_next; /* hash chains */
+  struct command *next, *previous;    /* agent.active: started, not over */
+  struct command *grave_next;         /* agent.graves: over, not freed */
   struct stream streams[STREAMS];
   uint32_t credit;
-  pid_t pid;       /* also its session, as long as any of its processes lives */
-  bool reaped;     /* the number may belong to somebody else by now */
+  pid_t pid;   /* also its session, as long as any of its processes lives */
+  bool reaped; /* the number may belong to somebody else by now */
   bool timed_out, killed;
-  int64_t started_us;                        /* monotonic; the fields below too, in ms, 0: never */
+  int64_t started_us; /* monotonic; the fields below too, in ms, 0: never */
   int64_t deadline_at, strike_at, linger_until, sweep_until, look_at;
-  int strike_pause;                          /* ms until the next SIGKILL, doubling */
+  int strike_pause; /* ms until the next SIGKILL, doubling */
   int status;
   int64_t wall_us;
   struct rusage usage;
@@ -77,7 +77,7 @@ struct agent {
   int epoll, null;
   struct buffer out;
   bool over;
-  int64_t now_ms;  /* monotonic, taken once per turn */
+  int64_t now_ms; /* monotonic, taken once per turn */
   char *run_id;
   struct rlimit files; /* RLIMIT_NOFILE as it was: what children get */
   struct command *active, *active_last, *graves;
@@ -131,7 +131,7 @@ void server_reaped(pid_t pid, int status, const struct rusage *usage);
 /* tree.c: processes */
 struct process {
   pid_t pid, parent, group, session;
-  bool dead, ours, resolved;
+  bool dead, dying, ours, resolved;
   struct command *owner; /* NULL: nobody's, or not ours */
 };
 void tree_start(void);

@@ -48,8 +48,7 @@ char **spawn_environment(const struct launch *launch, const char *tag) {
     size_t length = key_length(*change), place = 0;
     bool sets = (*change)[length] == '=';
     while (place < count && !same_key(env[place], *change, length)) place++;
-    if (sets)
-      env[place] = *change;
+    if (sets) env[place] = *change;
     if (sets && place == count)
       count++;
     else if (!sets && place < count)
@@ -66,7 +65,8 @@ struct failure {
   bool no_interpreter, searched;
 };
 
-static void try_program(const char *path, char **argv, char **env, volatile struct failure *failure) {
+static void try_program(const char *path, char **argv, char **env,
+                        volatile struct failure *failure) {
   failure->error = 0; /* what stays if this succeeds: an earlier folder of PATH may have failed */
   execve(path, argv, env);
   failure->error = errno;

@@ -117,8 +117,8 @@ void stream_write(struct stream *s) {
   size_t granted = 0;
   if (s->command->state == COMMAND_QUEUED || s->command->state == COMMAND_ASKED) return;
   while (buffer_length(&s->queue) > 0 && !s->deaf) {
-    ssize_t put = s->fd < 0 ? -1 : write(s->fd, s->queue.data + s->queue.head,
-                                         buffer_length(&s->queue));
+    ssize_t put =
+        s->fd < 0 ? -1 : write(s->fd, s->queue.data + s->queue.head, buffer_length(&s->queue));
     if (put < 0 && s->fd >= 0 && errno == EINTR) continue;
     if (put < 0 && s->fd >= 0 && errno == EAGAIN) break;
     if (put < 0) {

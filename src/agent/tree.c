@@ -90,9 +90,13 @@ static bool read_process(pid_t pid, struct process *p) {
   if (!rest) return false;
   memset(p, 0, sizeof *p);
   p->pid = pid;
-  int fields = sscanf(rest + 1, " %c %d %d %d", &state, &p->parent, &p->group, &p->session);
+  unsigned long memory = 0;
+  int fields = sscanf(
+      rest + 1, " %c %d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu",
+      &state, &p->parent, &p->group, &p->session, &memory);
   p->dead = state == 'Z' || state == 'X';
-  return fields == 4;
+  p->dying = memory == 0;
+  return fields == 5;
 }
 
 static int compare(const void *a, const void *b) {
@@ -146,14 +150,19 @@ static void look(void) {
   for (size_t i = 0; i < found_count; i++) resolve(&found[i]);
 }
 
-/* The list is the caller's to free, unless it is empty. */
+/*
+ * The list is the caller's to free, unless it is empty. What is dying has already lost its memory, and
+ * with it the tag; a command whose processes have been killed waits for all such to be dead.
+ */
 size_t tree_of(const struct command *c, struct process **list) {
   size_t count = 0;
   look();
   *list = NULL;
   for (size_t i = 0; i < found_count; i++) {
     struct process *p = &found[i];
-    if (!p->ours || p->dead || p->owner != c || (p->pid == c->pid && !c->reaped)) continue;
+    bool killed = p->dying && !p->owner && (c->state == COMMAND_SWEEPING || c->strike_pause);
+    bool root = p->pid == c->pid && !c->reaped;
+    if (!p->ours || p->dead || root || (p->owner != c && !killed)) continue;
     if (!*list) *list = must(malloc((found_count - i) * sizeof **list));
     (*list)[count++] = *p;
   }

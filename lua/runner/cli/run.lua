@@ -31,16 +31,17 @@ end
 local function execute(config, args)
   local events = require("runner.events")
   local results_dir = require("runner.report.results_dir")
-  local results <close> = results_dir.open(config.report.dir, { junit = config.report.junit })
-  local reports = {
-    require("runner.report.console").new({
-      verbose = args.verbose, quiet = args.quiet, color = args.color, rerun = rerun_command(config, args),
-    }),
-  }
+  local console = require("runner.report.console").new({
+    verbose = args.verbose, quiet = args.quiet, color = args.color, rerun = rerun_command(config, args),
+  })
+  local function warn(message) console:notice("warning: " .. message) end
+  require("runner.attempt_log").warn = warn
+  local results <close> = results_dir.open(config.report.dir, { junit = config.report.junit, warn = warn })
+  local reports = { console }
   if config.report.junit then
     reports[#reports + 1] = require("runner.report.junit").new({ path = results.path .. "/" .. config.report.junit })
   end
-  local bus = events.new({ path = results.path .. "/events.ndjson", reports = reports })
+  local bus = events.new({ path = results.path .. "/events.ndjson", reports = reports, warn = warn })
   local run = require("runner.run").new({
     id = M.run_id(), settings = config, names = config.filters, bus = bus, dir = results.path, argv = args.argv,
   })

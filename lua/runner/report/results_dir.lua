@@ -32,12 +32,6 @@ local ResultsDir = {}
 ResultsDir.__index = ResultsDir
 ResultsDir.__name = "runner.results_dir"
 
---- Lets other runs use the folder. Twice is harmless.
-function ResultsDir:close()
-  if self.lock then self.lock:close() end
-  self.lock = nil
-end
-ResultsDir.__close = ResultsDir.close
 
 local function fail(dir, problem, hint)
   errors.raise("config", ("results folder %s: %s"):format(dir, problem), {
@@ -91,27 +85,39 @@ local function check(dir, options)
   end
 end
 
-local function remove_logs(folder)
+local function remove_old_logs(dir)
+  local folder = dir .. "/" .. attempt_log.folder
   local stat = uv.fs_lstat(folder)
   if not stat or stat.type ~= "directory" then return end -- a link would lead into a stranger's
   local scan = uv.fs_scandir(folder)
   while scan do
     local name, kind = uv.fs_scandir_next(scan)
     if not name then break end
-    if kind ~= "directory" and attempt_log.is_log(name) then uv.fs_unlink(folder .. "/" .. name) end
+    if kind ~= "directory" and attempt_log.is_log(name) and not attempt_log.is_current(dir, name) then
+      uv.fs_unlink(folder .. "/" .. name)
+    end
   end
   uv.fs_rmdir(folder) -- stays when somebody put something in
 end
 
--- Removes what an earlier run made. Only called under the lock, in a folder with the marker.
+-- Removes what an earlier run made, but for its logs: the run overwrites them, and `close` removes the rest.
+-- Only called under the lock, in a folder with the marker.
 local function clean(dir, options)
   for _, name in ipairs(own_names(options)) do
     local file = dir .. "/" .. name
     local stat = uv.fs_lstat(file)
     if stat and stat.type ~= "directory" then uv.fs_unlink(file) end
   end
-  remove_logs(dir .. "/" .. attempt_log.folder)
 end
+
+--- Removes the logs of earlier runs and lets other runs use the folder. Twice is harmless.
+function ResultsDir:close()
+  if self.closed then return end
+  self.closed = true
+  remove_old_logs(self.path)
+  if self.lock then self.lock:close() end
+end
+ResultsDir.__close = ResultsDir.close
 
 local function write_marker(dir)
   local file = io.open(dir .. "/" .. M.MARKER, "r+b")
