@@ -136,7 +136,7 @@ local function worker(options, ctx, slot, report)
     table.sort(list, function(a, b) return a.command.id > b.command.id end)
     for i = 1, math.min(n, #list) do
       asked[list[i]] = true
-      list[i].command:kill(0)
+      list[i].command:drop()
     end
     if #list == 0 then report.returned({}) end
   end

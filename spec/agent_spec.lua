@@ -45,7 +45,7 @@ describe("agent", function()
       assert.are.equal("failed", exit.kind)
       assert.are.equal(2, exit.errno)
       assert.are.equal("execve /no/such/program: No such file or directory", exit.message)
-      _, exit = run(agent, { argv = { "no-such-program" } })
+      exit = select(2, run(agent, { argv = { "no-such-program" } }))
       assert.matches("^execve no%-such%-program: No such file .*searched PATH", exit.message)
     end))
 
@@ -80,15 +80,16 @@ describe("agent", function()
     end))
 
     it("is binary", with(function(agent)
-      local script = "i=0; while [ $i -lt 256 ]; do printf \"\\\\$(printf %03o $i)\"; i=$((i+1)); done"
-      local result = sh(agent, script)
+      local result = sh(agent, [[
+        i=0; while [ $i -lt 256 ]; do printf "\\$(printf %03o $i)"; i=$((i+1)); done]])
       local expected = {}
       for i = 0, 255 do expected[i + 1] = string.char(i) end
       assert.are.equal(table.concat(expected), result.stdout)
     end))
 
     it("of both streams can be one, in the order of writing", with(function(agent)
-      local result = sh(agent, "for i in 1 2 3; do echo out$i; echo err$i >&2; done", { merge = true })
+      local script = "for i in 1 2 3; do echo out$i; echo err$i >&2; done"
+      local result = sh(agent, script, { merge = true })
       assert.are.equal("out1\nerr1\nout2\nerr2\nout3\nerr3\n", result.stdout)
       assert.are.equal("", result.stderr)
     end))
@@ -195,7 +196,8 @@ describe("agent", function()
     end))
 
     it("to a command that does not read it does no harm", with(function(agent)
-      local deaf = agents.start(agent, { argv = { "sh", "-c", "exec <&-; sleep 0.1" }, stdin = true })
+      local argv = { "sh", "-c", "exec <&-; sleep 0.1" }
+      local deaf = agents.start(agent, { argv = argv, stdin = true })
       for _ = 1, 50 do deaf.command:write(("x"):rep(65536)) end
       local _, exit = deaf.wait()
       assert.are.equal(0, exit.code)
@@ -248,12 +250,25 @@ describe("agent", function()
     end))
 
     it("go on after commands that cannot start", with(function(agent)
-      local last
       for _ = 1, 300 do
-        last = agents.start(agent, { argv = { "/no/such/program" }, lane = 9 })
+        agents.start(agent, { argv = { "/no/such/program" }, lane = 9 })
       end
-      last = agents.start(agent, { argv = { "echo", "still here" }, lane = 9 })
+      local last = agents.start(agent, { argv = { "echo", "still here" }, lane = 9 })
       assert.are.equal("still here\n", last.wait().stdout)
+    end))
+
+    it("drop on request only what has not started", with(function(agent)
+      local first = agents.start(agent, { argv = { "sh", "-c", "read line; echo went on" }, stdin = true, lane = 1 })
+      local second = agents.start(agent, { argv = { "true" }, lane = 1 })
+      first.started:wait()
+      first.command:drop()
+      second.command:drop()
+      local _, exit = second.wait()
+      assert.are.equal("dropped", exit.kind)
+      first.command:write("\n")
+      local run, went_on = first.wait()
+      assert.are.equal("went on\n", run.stdout)
+      assert.are.equal("exited", went_on.kind)
     end))
 
     it("drop what is killed before it starts", with(function(agent)
@@ -283,7 +298,8 @@ describe("agent", function()
       assert(agents.read(path) == bytes)
       assert.is_nil(put(agent, path, "", 256))
       assert.are.equal("", agents.read(path))
-      assert.are.equal("400 file\n", sh(agent, "stat -c '%a %n' *", { cwd = folder .. "/a/b c" }).stdout)
+      local listed = sh(agent, "stat -c '%a %n' *", { cwd = folder .. "/a/b c" })
+      assert.are.equal("400 file\n", listed.stdout)
     end))
 
     it("say why they cannot be written", with(function(agent)
@@ -298,7 +314,8 @@ describe("agent", function()
         path = task.await(function(resume) agent:mkdtemp("spec-", resume) end)
         assert.matches("^/tmp/spec%-", path)
         assert.are.equal("700\n", sh(agent, "stat -c %a .", { cwd = path }).stdout)
-        sh(agent, "mkdir -p a/b/c && touch a/b/c/d .e && ln -s /etc a/link && chmod 0 a/b a", { cwd = path })
+        local script = "mkdir -p a/b/c && touch a/b/c/d .e && ln -s /etc a/link && chmod 0 a/b a"
+        assert.are.equal(0, select(2, sh(agent, script, { cwd = path })).code)
       end, { env = { "PATH=" .. os.getenv("PATH") } })()
       assert.is_nil(require("luv").fs_stat(path))
       assert(require("luv").fs_stat("/etc/passwd"))

@@ -26,7 +26,8 @@ local samples = {
   { "to_host", "out", 7, { stream = 1, bytes = ("x"):rep(65536) } },
   { "to_host", "input_credit", 7, { stream = 0, bytes = 9 } },
   { "to_host", "exit", 7, {
-    kind = 1, code = 9, flags = 3, wall_us = 1, user_us = 2, system_us = 3, memory = 4, message = "m",
+    kind = 1, code = 9, flags = 3, wall_us = 1, user_us = 2, system_us = 3, memory = 4,
+    message = "m",
     leaks = { { pid = 5, command = "sleep 1", test = "" }, { pid = 6, command = "c", test = "t" } },
   } },
   { "to_host", "done", 8, { errno = 2, message = "no" } },
@@ -93,8 +94,8 @@ describe("frame", function()
       { "bytes too many", raw(71, "x"), "malformed PONG: 1 bytes too many" },
       { "a string longer than its frame", raw(72, "\255\255\255\255x"), "malformed ERROR" },
       { "a number above 2^63", raw(66, "\1\0\0\0" .. ("\255"):rep(8)), "beyond all measure" },
-      { "a list longer than its frame", raw(69, ("\0"):rep(42) .. "\255\15\0\0"), "malformed EXIT" },
-      { "a list of billions", raw(69, ("\0"):rep(42) .. "\255\255\255\255"), "a list of 4294967295" },
+      { "a list longer than its frame", raw(69, ("\0"):rep(42) .. "\9\0\0\0"), "malformed EXIT" },
+      { "a list of billions", raw(69, ("\0"):rep(42) .. ("\255"):rep(4)), "a list of 4294967295" },
     }
     for _, case in ipairs(cases) do
       it(case[1], function()

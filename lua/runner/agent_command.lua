@@ -141,6 +141,11 @@ function Command:signal(number)
   if not self.over then self.agent:_send("signal", self.id, { number = number }) end
 end
 
+--- Takes it out of its lane, unless it has started: then it goes on.
+function Command:drop()
+  if not self.over then self.agent:_send("kill", self.id, { grace_ms = 0xFFFFFFFF }) end
+end
+
 --- TERM to all of its processes, KILL after the grace. A second call can shorten the grace.
 ---@param grace number? seconds, default 0: KILL at once
 function Command:kill(grace)

@@ -25,6 +25,7 @@ end
 ---@class runner.Stream what a provider's `connect` returns
 ---@field start fun(self, on_bytes: fun(bytes: string?, err: string?)) nil bytes: the end
 ---@field write fun(self, bytes: string)
+---@field shutdown fun(self)? ends what we say; reading goes on until the other side ends too
 ---@field close fun(self)
 
 --- Starts a process and returns the byte stream over its stdin and stdout; its stderr is ours.
@@ -70,6 +71,11 @@ function M.stream(argv, options)
     stdin:write(bytes, function(write_err)
       if write_err and on_end and not stdin:is_closing() then on_end(nil, write_err) end
     end)
+  end
+
+  --- The end of its stdin; what it still says is read.
+  function stream:shutdown()
+    if not stdin:is_closing() then stdin:shutdown() end
   end
 
   return stream

@@ -5,8 +5,8 @@ local task = require("runner.task")
 
 local with, start = agents.with, agents.start
 
--- Serves until its socket ends. Its children do what the first line on their control socket says, as Python; FAIL in its
--- environment says what it does wrong instead.
+-- Serves until its socket ends. Its children do what the first line on their control socket says, as Python; FAIL in
+-- its environment says what it does wrong instead.
 local SERVER = [[
 import array, os, resource, socket, struct, subprocess, sys, time
 requests, fail = socket.socket(fileno=4), os.environ.get("FAIL")
@@ -68,8 +68,8 @@ end
 describe("agent fork server", function()
   it("makes commands with streams, exit codes and times of their own", with(function(agent)
     local server = serve(agent)
-    local first = fork(agent, server, "print('one'); print('err', file=sys.stderr); os.write(3, b'ctl');"
-      .. "sys.stdout.flush(); os._exit(7)")
+    local first = fork(agent, server, "print('one'); print('err', file=sys.stderr);"
+      .. "os.write(3, b'ctl'); sys.stdout.flush(); os._exit(7)")
     local second = fork(agent, server, "sum(range(3000000)); print(os.getsid(0) == os.getpid())")
     local run, exit = first.wait()
     assert.are.equal("started", run.order[1])
@@ -114,13 +114,16 @@ describe("agent fork server", function()
 
   it("has the trees of its commands killed, and their leaks told apart", with(function(agent)
     local server = serve(agent)
-    local line = "p = subprocess.Popen(['sleep', '%d'], stdout=2, start_new_session=%s); print(p.pid, flush=True);"
+    local line = "p = subprocess.Popen(['sleep', '%d'], stdout=2, start_new_session=%s);"
+      .. "print(p.pid, flush=True);"
     local leaky = fork(agent, server, line:format(111, "False"))
     local _, exit = leaky.wait()
     assert.are.equal(1, #exit.leaks)
     assert.are.equal("sleep 111", exit.leaks[1].command)
 
-    local run = fork(agent, server, line:format(222, "True") .. "time.sleep(100)")
+    local daemon = [[trap "" TERM; echo $$; sleep 22; :]]
+    local run = fork(agent, server, "subprocess.Popen(['sh', '-c', '" .. daemon .. "'],"
+      .. "stdout=1, start_new_session=True); time.sleep(100)")
     local pid = run.says("(%d+)\n")
     run.command:kill(0.1)
     assert.is_true(select(2, run.wait()).killed)

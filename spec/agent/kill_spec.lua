@@ -16,7 +16,7 @@ end
 describe("agent", function()
   describe("deadline", function()
     it("sends TERM, which a command may handle", with(function(agent)
-      local text = "trap 'echo tidy; exit 3' TERM; echo ready; while :; do sleep 100 & wait $!; done"
+      local text = "trap 'echo tidy; exit 3' TERM; sleep 100 & echo ready; wait"
       local run, exit = start(agent, script(text, { deadline = 0.1, grace = 10 })).wait()
       assert.are.equal("ready\ntidy\n", run.stdout)
       assert.are.equal("exited", exit.kind)
@@ -77,7 +77,8 @@ describe("agent", function()
     end))
 
     it("wakes a stopped process to its TERM", with(function(agent)
-      local run = start(agent, script("trap 'echo bye; exit' TERM; echo $$; kill -STOP $$; sleep 9"))
+      local text = "trap 'echo bye; exit' TERM; echo $$; kill -STOP $$; sleep 9"
+      local run = start(agent, script(text))
       local pid = run.says("(%d+)\n")
       agents.eventually(function()
         return agents.read(("/proc/%d/stat"):format(pid)):match("%) (%a)") == "T"
@@ -86,7 +87,7 @@ describe("agent", function()
       assert.matches("bye", run.wait().stdout)
     end))
 
-    it("finds grandchildren that made sessions of their own, alive parents or not", with(function(agent)
+    it("finds grandchildren in sessions of their own, orphans or not", with(function(agent)
       local text = [[
         setsid sh -c 'trap "" TERM; echo child $$; sleep 100; sleep 100; sleep 100' &
         (setsid sh -c 'trap "" TERM; echo orphan $$; sleep 100; sleep 100' </dev/null 2>&1 &)
@@ -108,7 +109,7 @@ describe("agent", function()
 
     it("gives all processes of a command the grace, not just the first", with(function(agent)
       local text = "setsid sh -c 'trap \"sleep 0.2; echo tidy; exit\" TERM;"
-        .. "echo ready; while :; do sleep 100 & wait $!; done' & wait"
+        .. "sleep 100 & echo ready; wait' & wait"
       local run = start(agent, script(text))
       run.says("ready")
       run.command:kill(10)
@@ -160,7 +161,7 @@ describe("agent", function()
       assert.are.same({}, exit.leaks)
     end))
 
-    it("hold the end back only for a moment, even when they write all the time", with(function(agent)
+    it("hold the end back only for a moment, even when they keep writing", with(function(agent)
       local seconds = os.time()
       local run, exit = sh(agent, "echo first; yes & true")
       assert.are.equal(1, #exit.leaks)
@@ -171,7 +172,7 @@ describe("agent", function()
     end))
 
     it("are blamed on the command they come from, while others run", with(function(agent)
-      local other = start(agent, script("setsid sleep 0.6 >/dev/null & echo ready; sleep 0.6", { lane = 2 }))
+      local other = start(agent, script("setsid sleep 0.6 >/dev/null & echo ready; sleep 0.6"))
       other.says("ready")
       local _, first = sh(agent, "(setsid sleep 77 >/dev/null 2>&1 &)")
       assert.are.equal(1, #first.leaks)
@@ -180,8 +181,9 @@ describe("agent", function()
       assert.are.same({}, exit.leaks)
     end))
 
-    it("do not outlive the last command, even when nobody knows whose they are", with(function(agent)
-      local run = start(agent, script("(env -i setsid sh -c 'echo $$; exec sleep 100' >&2 &); sleep 0.1"))
+    it("do not outlive the last command, even if nobody knows whose they are", with(function(agent)
+      local text = "(env -i setsid sh -c 'echo $$; exec sleep 100' >&2 &); sleep 0.1"
+      local run = start(agent, script(text))
       local pid = run.says("(%d+)\n", "stderr")
       run.wait()
       agents.eventually(function() return not agents.alive(pid) end)

@@ -39,7 +39,9 @@ describe("agent", function()
         sent[#sent + 1] = assert(frame.encode(frame.to_agent, name, id, fields))
         stream:write(sent[#sent])
       end
-      local function zeroes(bytes) return { argv = { "head", "-c", tostring(bytes), "/dev/zero" } } end
+      local function zeroes(bytes)
+        return { argv = { "head", "-c", tostring(bytes), "/dev/zero" } }
+      end
       send("hello", 0, { version = 1 })
       send("spawn", 1, zeroes(10000000))
       send("spawn", 2, zeroes(200000))
@@ -153,7 +155,9 @@ describe("agent", function()
     end))
 
     it("is no matter of signals from a terminal", with(function(agent, stream)
-      for _, name in ipairs({ "sigterm", "sigint", "sighup", "sigpipe" }) do uv.kill(stream.pid, name) end
+      for _, name in ipairs({ "sigterm", "sigint", "sighup", "sigpipe" }) do
+        uv.kill(stream.pid, name)
+      end
       assert.are.equal(0, select(2, agents.run(agent, { argv = { "true" } })).code)
     end))
   end)
@@ -177,7 +181,9 @@ describe("agent", function()
     end
 
     local hello = frame.encode(frame.to_agent, "hello", 0, { version = 1, run_id = "x" })
-    local function raw(code, payload) return string.pack("<I4BI4", #payload + 5, code, 1) .. payload end
+    local function raw(code, payload)
+      return string.pack("<I4BI4", #payload + 5, code, 1) .. payload
+    end
     local function spawn(fields, id)
       fields.argv = fields.argv or { "sleep", "100" }
       return frame.encode(frame.to_agent, "spawn", id or 1, fields)
@@ -191,7 +197,7 @@ describe("agent", function()
       { "an unknown type", hello .. raw(99, ""), "unknown type 99" },
       { "an impossible length", hello .. "\255\255\255\255", "impossible length" },
       { "a SPAWN cut short", hello .. raw(2, "\0\0\0\0"), "malformed SPAWN" },
-      { "a SPAWN with more after its end", hello .. raw(2, spawn({}):sub(10) .. "x"), "malformed SPAWN" },
+      { "a SPAWN that is too long", hello .. raw(2, spawn({}):sub(10) .. "x"), "malformed SPAWN" },
       { "too many arguments", hello .. raw(2, ("\0"):rep(40) .. "\1\16\0\0"), "malformed SPAWN" },
       { "a SPAWN without a program", hello .. spawn({ argv = {} }), "without a program" },
       { "an empty program", hello .. spawn({ argv = { "" } }), "without a name" },
@@ -204,7 +210,7 @@ describe("agent", function()
       { "a signal that is none", hello .. raw(4, "\200"), "malformed SIGNAL" },
       { "a folder's name with a slash", hello .. raw(8, "\1\0\0\0/"), "malformed MKDTEMP" },
       { "input beyond the window", hello .. spawn({ flags = 4 }) ..
-        raw(3, "\0" .. ("x"):rep(200000)) .. raw(3, "\0" .. ("x"):rep(200000)), "beyond the window" },
+        raw(3, "\0" .. ("x"):rep(200000)):rep(2), "beyond the window" },
     }
     for _, case in ipairs(cases) do
       it(case[1], async(function()

@@ -30,7 +30,7 @@ struct lane {
 
 static struct command *by_id[BUCKETS], *by_pid[BUCKETS];
 static struct lane *lanes;
-static bool lanes_due;
+static bool lanes_due; /* some lane is */
 static size_t queued_bytes;
 
 struct command *command_find(uint32_t id) {
@@ -51,7 +51,7 @@ struct command *command_of_session(pid_t pid) {
   return c;
 }
 
-/* The tag is the host's, or else made from what only this command has. */
+/* The host's, or else made from what only this command has. */
 static const char *tag_of(const struct command *c, char made[static 300]) {
   if (c->launch->tag[0]) return c->launch->tag;
   snprintf(made, 300, "%.250s.%u", agent.run_id, c->id);
@@ -169,6 +169,7 @@ void commands_bury(void) {
       free(c->leaks[i].test);
     }
     free(c->leaks);
+    free(c->seen);
     launch_free(c->launch);
     free(c);
   }
@@ -327,6 +328,7 @@ void command_kill(uint32_t id, uint32_t grace_ms) {
     end(c, EXIT_DROPPED, 0, "");
     return;
   }
+  if (grace_ms == KILL_NEVER) return;
   if (!c->reaped) c->killed = true;
   kill_with_grace(c, grace_ms);
 }
@@ -348,8 +350,7 @@ void command_reaped(struct command *c, int status, const struct rusage *usage) {
 }
 
 void commands_reap(void) {
-  int status;
-  pid_t pid;
+  int status, pid;
   struct rusage usage;
   while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
     struct command *c = command_of_root(pid);

@@ -30,7 +30,8 @@
  *   SIGNAL   u8 signal number, to the command's first process only
  *   KILL     u32 grace in ms: TERM to every process of the command, those that made sessions of
  *            their own too; KILL to what is left after the grace. A second KILL can shorten it.
- *            A command that has not started is dropped from its lane.
+ *            A command that has not started is dropped from its lane. A grace of KILL_NEVER does
+ *            that alone: a command that runs already goes on.
  *   CREDIT   u32 bytes: so many more OUT bytes may be sent for the command. It starts with WINDOW,
  *            over all its streams. At 0 the agent stops reading the command's pipes.
  *   PUT      u32 mode, str path, bytes to the end: write a file in one step, making its folders
@@ -58,7 +59,9 @@
  * {stdout, stderr, control}. The server forks twice, waits for the process in between, and answers
  * {u32 id, u32 pid of the grandchild}; pid 0 says no. By then the grandchild belongs to the agent,
  * which treats it as the command's first process. The grandchild calls setsid and puts /dev/null and
- * the three descriptors on 0 … 3. argv, env and cwd mean nothing here; memory is set from outside.
+ * the three descriptors on 0 … 3. Its environment is the server's; for its daemons to be known as its
+ * own, it has to set RUNNER_COMMAND for what it executes. argv, env and cwd mean nothing here; memory
+ * is limited from outside.
  */
 #ifndef RUNNER_AGENT_PROTOCOL_H
 #define RUNNER_AGENT_PROTOCOL_H
@@ -111,5 +114,7 @@ enum {
   LEAKS_MAX = 64, /* more are killed, but not listed */
   LINGER_MS = 200,
 };
+
+#define KILL_NEVER UINT32_MAX
 
 #endif
