@@ -183,6 +183,7 @@ static int open_libraries(lua_State *L) {
                                      {"runner.core.regex", luaopen_runner_core_regex},
                                      {"runner.core.ssh", luaopen_runner_core_ssh},
                                      {"runner.core.system", luaopen_runner_core_system},
+                                     {"runner.core.xml", luaopen_runner_core_xml},
                                      {NULL, NULL}};
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   for (const luaL_Reg *module = modules; module->name != NULL; module++) {

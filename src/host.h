@@ -9,5 +9,6 @@ int luaopen_runner_core_http(lua_State *L);
 int luaopen_runner_core_regex(lua_State *L);
 int luaopen_runner_core_ssh(lua_State *L);
 int luaopen_runner_core_system(lua_State *L);
+int luaopen_runner_core_xml(lua_State *L);
 
 #endif

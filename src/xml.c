@@ -3,8 +3,8 @@
  * next() parses only as far as the next event. Elements named in `whole` come as one table, so that a document of many
  * small ones costs one call each. The work is done in xml_parse.c; here its records become Lua values.
  *
- * Ownership: the reader owns the parse, the file descriptor and its buffer until close, which is idempotent. Bytes given
- * to feed stay anchored as its user value until they are parsed. */
+ * Ownership: the reader owns the parse, the file descriptor and its buffer until close, which is idempotent. Bytes
+ * given to feed stay anchored as its user value until they are parsed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -68,7 +68,6 @@ static size_t set_attributes(lua_State *L, struct reader *reader, size_t offset,
 static size_t push_element(lua_State *L, struct reader *reader, size_t *left_out) {
   size_t offset = reader->parse.queue_at, depth = 0;
   luaL_checkstack(L, (int)reader->parse.options.depth_limit + 8, "elements nested too deep");
-  uint32_t indices[PARSE_DEPTH_MAX];
   while (offset < reader->parse.queue_size) { /* stack: [.., element, child, grandchild..] */
     struct record record;
     memcpy(&record, reader->parse.queue + offset, sizeof record);
@@ -79,7 +78,7 @@ static size_t push_element(lua_State *L, struct reader *reader, size_t *left_out
       lua_pushstring(L, (const char *)record.name);
       lua_rawseti(L, -2, 0);
       offset = set_attributes(L, reader, offset, record.size);
-      indices[depth++] = record.index;
+      depth++;
       break;
     case RECORD_TEXT:
       push_text(L, reader, reader->parse.queue + offset, record.size);
@@ -90,11 +89,11 @@ static size_t push_element(lua_State *L, struct reader *reader, size_t *left_out
       depth--;
       *left_out = record.size;
       if (depth == 0) return offset;
-      lua_rawseti(L, -2, indices[depth]);
+      lua_rawseti(L, -2, record.index);
       break;
     }
   }
-  while (depth > 1) lua_rawseti(L, -2, indices[--depth]);
+  for (; depth > 1; depth--) lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
   return offset;
 }
 

@@ -389,9 +389,9 @@ static void end_value(struct clean *clean) {
 
 /* What ends a state at its delimiter. Returns the bytes used; 0: more are needed. */
 static size_t walk_delimiter(struct clean *clean, const char *text, size_t size, bool last) {
-  static const char *const ends[STATES] = {
-      [TEXT] = "]]>", [CDATA] = "]]>", [COMMENT] = "-->", [INSTRUCTION] = "?>"};
-  const char *end = ends[clean->state];
+  const char *end = clean->state == COMMENT       ? "-->"
+                    : clean->state == INSTRUCTION ? "?>"
+                                                  : "]]>"; /* TEXT, CDATA */
   int is = starts(text, size, last, end);
   if (is < 0) return 0;
   if (is == 0) {

@@ -1,7 +1,7 @@
 /* Bytes of an XML document made fit for a strict parser, losing nothing that a report wants to say.
  *
  * In: any bytes, in slices, in the encoding that a byte order mark or the XML declaration names. Out: UTF-8 that holds
- * only characters XML allows, without comments and processing instructions (their line ends stay, so lines still count).
+ * only characters XML allows, without comments and processing instructions (their line ends stay: lines still count).
  *
  *  - A byte XML forbids (controls such as ESC, invalid UTF-8), raw or as a reference like &#27;, becomes a character of
  *    a range nobody uses, U+10FE00 + byte; clean_restore turns it back into the byte once the parser is through.
@@ -59,7 +59,8 @@ struct clean {
 bool clean_open(struct clean *clean, size_t value_limit);
 void clean_close(struct clean *clean);
 
-/* Takes at most CLEAN_SLICE bytes; the result is valid until the next call. `last`: nothing follows. NULL: no memory. */
+/* Takes at most CLEAN_SLICE bytes; the result is valid until the next call. `last`: nothing follows. NULL: no
+ * memory. */
 const char *clean_feed(struct clean *clean, const char *bytes, size_t size, bool last,
                        size_t *out_size);
 

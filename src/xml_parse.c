@@ -67,16 +67,15 @@ static void put_record(struct parse *parse, size_t offset, const struct record *
   memcpy(parse->queue + offset, record, sizeof *record);
 }
 
-static struct level *top(struct parse *parse) {
-  return parse->depth > 0 ? &parse->levels[parse->depth - 1] : NULL;
-}
+/* The innermost open element; at depth 0 the document. */
+static struct level *top(struct parse *parse) { return &parse->levels[parse->depth]; }
 
 static bool collecting(const struct parse *parse) { return parse->whole_depth > 0; }
 
 /* The children of a whole element that no longer fit are left out, not the element itself. */
 static bool is_full(const struct parse *parse) {
   if (!collecting(parse)) return false;
-  return parse->queue_size - parse->levels[parse->whole_depth - 1].record >=
+  return parse->queue_size - parse->levels[parse->whole_depth].record >=
          parse->options.element_limit;
 }
 
@@ -116,9 +115,8 @@ static size_t abridge(struct parse *parse, size_t offset, size_t size, size_t to
 static void close_text(struct parse *parse, bool before_element) {
   if (!parse->text_open) return;
   parse->text_open = false;
-  struct level *level = top(parse);
-  bool layout = parse->text_blank &&
-                (before_element || !collecting(parse) || (level != NULL && level->has_elements));
+  bool layout =
+      parse->text_blank && (before_element || !collecting(parse) || top(parse)->has_elements);
   size_t bytes = parse->text + sizeof(struct record);
   if (layout || parse->queue_size == bytes) {
     parse->queue_size = parse->text;
@@ -188,18 +186,15 @@ static void on_start(void *data, const xmlChar *name, const xmlChar *prefix, con
     STOP(parse, "EDEPTH", "elements are nested more than %zu deep", parse->options.depth_limit);
     return;
   }
-  struct level level = {.namespaces = (uint32_t)namespace_count};
-  if (parent != NULL) {
-    parent->has_elements = true;
-    level.namespaces += parent->namespaces;
-  }
+  parent->has_elements = true;
+  struct level level = {.namespaces = parent->namespaces + (uint32_t)namespace_count};
   if (level.namespaces > NAMESPACES_MAX) {
     STOP(parse, "ESIZE", "more than %d namespaces", NAMESPACES_MAX);
     return;
   }
   parse->depth++;
   if (parse->skip_depth == 0 && is_full(parse)) parse->skip_depth = parse->depth;
-  parse->levels[parse->depth - 1] = level;
+  *top(parse) = level;
   if (parse->skip_depth > 0) {
     parse->left_out++;
     return;
@@ -251,6 +246,7 @@ static void on_end(void *data, const xmlChar *name, const xmlChar *prefix, const
     get_record(parse, level->record, &start);
     start.children = level->children;
     put_record(parse, level->record, &start);
+    end.index = start.index;
     end.size = parse->left_out < UINT32_MAX ? (uint32_t)parse->left_out : UINT32_MAX;
   }
   put_record(parse, parse->queue_size, &end);
@@ -306,11 +302,11 @@ static void compact(struct parse *parse) {
   parse->queue_at = 0;
   if (parse->text_open) parse->text -= shift;
   if (collecting(parse))
-    for (size_t i = parse->whole_depth - 1; i < parse->depth; i++) parse->levels[i].record -= shift;
+    for (size_t i = parse->whole_depth; i <= parse->depth; i++) parse->levels[i].record -= shift;
 }
 
 size_t parse_ready(const struct parse *parse) {
-  if (collecting(parse)) return parse->levels[parse->whole_depth - 1].record;
+  if (collecting(parse)) return parse->levels[parse->whole_depth].record;
   return parse->text_open ? parse->text : parse->queue_size;
 }
 
@@ -336,7 +332,7 @@ void parse_feed(struct parse *parse, const char *bytes, size_t size, bool last) 
 bool parse_unfinished(struct parse *parse) {
   if (!collecting(parse)) return false;
   if (parse->skip_depth == 0) close_text(parse, false);
-  parse->queue_at = parse->levels[parse->whole_depth - 1].record;
+  parse->queue_at = parse->levels[parse->whole_depth].record;
   return true;
 }
 
@@ -344,9 +340,9 @@ bool parse_unfinished(struct parse *parse) {
 
 bool parse_open(struct parse *parse, const struct parse_options *options) {
   *parse = (struct parse){.options = *options};
-  parse->queue_capacity = 4 * CLEAN_SLICE;
+  parse->queue_capacity = (size_t)4 * CLEAN_SLICE;
   parse->queue = malloc(parse->queue_capacity);
-  parse->levels = calloc(options->depth_limit, sizeof *parse->levels);
+  parse->levels = calloc(options->depth_limit + 1, sizeof *parse->levels);
   parse->parser = xmlCreatePushParserCtxt(&handler, parse, NULL, 0, NULL);
   if (!clean_open(&parse->clean, options->text_limit) || parse->queue == NULL ||
       parse->levels == NULL || parse->parser == NULL)

@@ -19,7 +19,8 @@ enum record_kind { RECORD_START, RECORD_END, RECORD_TEXT };
 /* Followed by `size` bytes (TEXT) or `size` attributes (START). */
 struct record {
   uint32_t kind;
-  uint32_t index;    /* place among its parent's children; 0: not inside a whole element */
+  uint32_t
+      index; /* place among its parent's children (END: as its START); 0: not inside a whole element */
   uint32_t size;     /* END of a whole element: what was left out of it, bytes and elements */
   uint32_t children; /* START inside or at the top of a whole element that has ended */
   const xmlChar *prefix, *name;
@@ -56,7 +57,7 @@ struct parse {
   const xmlChar *whole[PARSE_WHOLE_MAX];
   size_t whole_count;
   size_t queue_capacity;
-  struct level *levels; /* one for each open element, depth_limit of them */
+  struct level *levels; /* of the document and of each open element: depth_limit + 1 */
   size_t depth;
   size_t skip_depth; /* depth of the element being left out of the whole one; 0: none */
   size_t left_out;   /* bytes and elements left out of the whole element */

@@ -69,7 +69,9 @@ end
 local function is_empty(dir)
   local scan, message = uv.fs_scandir(dir)
   if not scan then fail(dir, message) end
-  return uv.fs_scandir_next(scan) == nil
+  local empty = true
+  while uv.fs_scandir_next(scan) do empty = false end -- to its end: libuv 1.44 leaks the last entry else
+  return empty
 end
 
 -- Whether the folder may be used at all; for a stranger's, whether our files fit in.
