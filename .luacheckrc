@@ -1,7 +1,7 @@
 -- Lua 5.4 everywhere; the specs add busted's globals, a config file is plain Lua.
 std = "lua54"
-max_code_line_length = 100
-max_string_line_length = 100
+max_code_line_length = 120
+max_string_line_length = 120
 max_comment_line_length = 120
 codes = true
 

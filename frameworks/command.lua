@@ -1,8 +1,8 @@
 --- Any command: each test is one process, and its exit status is the result.
 ---
---- Where the tests come from: `tests`, a list of names, or `discover_command`, which prints one name a line (empty lines
---- and lines that start with # do not count). What runs one: `run_command`, in which {tests} stands for the name. A
---- string goes to the shell, with the name quoted; a list is an argument vector and needs no shell.
+--- Where the tests come from: `tests`, a list of names, or `discover_command`, which prints one name a line (empty
+--- lines and lines that start with # do not count). What runs one: `run_command`, in which {tests} stands for the
+--- name. A string goes to the shell, with the name quoted; a list is an argument vector and needs no shell.
 
 local errors = require("runner.errors")
 local plugin = require("runner.plugin")
@@ -91,13 +91,13 @@ local function result_of(exit)
   return result
 end
 
---- Commands of one slot form a lane of the agent: they wait in its queue, so that a finished one is followed by the next
---- without a round trip.
+--- Commands of one slot form a lane of the agent: they wait in its queue, so that a finished one is followed by the
+--- next without a round trip.
 local function worker(options, ctx, slot, report)
-  local self, waiting, asked = {}, {}, {}
+  local one, waiting, asked = {}, {}, {}
   local lane = slot.index + 1
 
-  function self:push(items)
+  function one:push(items)
     for _, item in ipairs(items) do
       local name = item.test.name
       item.command = ctx.spawn({
@@ -130,7 +130,7 @@ local function worker(options, ctx, slot, report)
   end
 
   --- Taken back from the end; the agent answers each with an EXIT of kind "dropped", or runs it if that was too late.
-  function self:take(n)
+  function one:take(n)
     local list = {}
     for item in pairs(waiting) do list[#list + 1] = item end
     table.sort(list, function(a, b) return a.command.id > b.command.id end)
@@ -141,18 +141,18 @@ local function worker(options, ctx, slot, report)
     if #list == 0 then report.returned({}) end
   end
 
-  function self:stop(item)
+  function one:stop(item)
     if item.command then item.command:kill(ctx.settings.grace) end
   end
 
-  function self:kill()
+  function one:kill()
     for item in pairs(waiting) do item.command:kill(0) end
     if slot.running and slot.running.command then slot.running.command:kill(0) end
   end
 
-  function self:close() end
+  function one:close() end
 
-  return self
+  return one
 end
 
 return plugin.framework({

@@ -91,7 +91,9 @@ describe("runner run", function()
   end))
 
   it("ends every kind of test in its own state and exits 1", async(function()
-    local dir = new([[{ "true", "exit 3", "kill -SEGV $$", "sleep 60", "test $RUNNER_ATTEMPT = 2", "exec /nonexistent" }]],
+    local dir = new([[{
+      "true", "exit 3", "kill -SEGV $$", "sleep 60", "test $RUNNER_ATTEMPT = 2", "exec /nonexistent"
+    }]],
       "{ retries = 1, test_timeout = 0.5, grace = 0.2, max_parallel = 4 }")
     local result = runner(dir, "run")
     assert.are.equal(1, result.code, result.stdout .. result.stderr)
@@ -172,7 +174,10 @@ describe("runner run", function()
       on = {
         discovered = function(tests) io.open("hooks", "a"):write("discovered ", #tests, "\n"):close() end,
         result = function(test, a) io.open("hooks", "a"):write(test.id, " ", a.status, "\n"):close() end,
-        finished = function(run) io.open("hooks", "a"):write("finished ", run.exit_code, "\n"):close() error("oops") end,
+        finished = function(run)
+          io.open("hooks", "a"):write("finished ", run.exit_code, "\n"):close()
+          error("oops")
+        end,
       },
     }]])
     local result = runner(dir, "run")
@@ -287,7 +292,8 @@ describe("runner run", function()
 
   it("goes on when stdout is closed", async(function()
     local dir = new('{ "exit 1" }')
-    local result = require("runner.process").run({ "/bin/sh", "-c", '"$0" run | head -c 1; exit 0', uv.exepath() }, { cwd = dir })
+    local pipeline = { "/bin/sh", "-c", '"$0" run | head -c 1; exit 0', uv.exepath() }
+    local result = require("runner.process").run(pipeline, { cwd = dir })
     assert.are.equal(0, result.code)
     assert.are.same({ ["exit 1"] = "failed" }, states(dir))
   end))

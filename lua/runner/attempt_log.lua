@@ -149,9 +149,9 @@ function AttemptLog:write(stream, bytes)
   keep(state, bytes)
   if not self.fd and not self.failed then open_file(self) end
   while self.fd and bytes ~= "" do
-    local written, message = uv.fs_write(self.fd, bytes, -1)
-    if not written then return disk_failed(self, message) end
-    bytes = written == #bytes and "" or bytes:sub(written + 1)
+    local size, message = uv.fs_write(self.fd, bytes, -1)
+    if not size then return disk_failed(self, message) end
+    bytes = size == #bytes and "" or bytes:sub(size + 1)
   end
 end
 

@@ -1,7 +1,8 @@
 --- What becomes of a test after each attempt: retried, or decided. Pure.
 ---
---- Every test ends in exactly one of: passed, failed, flaky, skipped, timed_out, crashed, not_run. A pass after a failure
---- is flaky. A lost sandbox is not the test's fault: such attempts have a budget of their own and never use up retries.
+--- Every test ends in exactly one of: passed, failed, flaky, skipped, timed_out, crashed, not_run. A pass after a
+--- failure is flaky. A lost sandbox is not the test's fault: such attempts have a budget of their own and never use up
+--- retries.
 
 local M = {}
 

@@ -199,6 +199,7 @@ function Run:stop(why, now)
   if not self.stopping then
     self.stopping = why
     if self.schedule then self.schedule:drain() end
+    if self.gate:is_set() then self.pool:finish() end
     for _, slot in ipairs(self.slots) do
       if slot:unstarted() > 0 then slot:give_back(slot:unstarted()) end
     end
@@ -242,9 +243,8 @@ end
 -- The run -----------------------------------------------------------------------------------------------------------
 
 local function enqueue(self, selected)
-  local items, used = {}, {}
+  local items = {}
   for _, test in ipairs(selected) do
-    used[test.group] = true
     items[#items + 1] = self.attempts:add(test)
   end
   local policies = {}
@@ -309,7 +309,9 @@ local function verdict(self)
   end
   if self.interrupted then return "interrupted", M.EXIT[self.interrupted] end
   if counts.failed + counts.timed_out + counts.crashed > 0 or failed_problem then return "failed", M.EXIT.failed end
-  if broken and (counts.not_run > 0 or #self.attempts.order == 0) then return "infrastructure", M.EXIT.infrastructure end
+  if broken and (counts.not_run > 0 or #self.attempts.order == 0) then
+    return "infrastructure", M.EXIT.infrastructure
+  end
   if counts.not_run > 0 or self.stopping then return "failed", M.EXIT.failed end
   if #self.attempts.order == 0 and not self.collect_only then
     local mode = self.settings.no_tests or "fail"

@@ -1,12 +1,12 @@
---- The queue: which tests a slot gets next. Pure: no I/O, no clock, no randomness, so that a simulator can run this very
---- code. The caller reports what happened; the queue answers what to do.
+--- The queue: which tests a slot gets next. Pure: no I/O, no clock, no randomness, so that a simulator can run this
+--- very code. The caller reports what happened; the queue answers what to do.
 ---
 --- A dynamic queue in the given order (list scheduling, Graham 1966), handed out in batches that shrink towards the end
---- (guided self-scheduling, Polychronopoulos & Kuck 1987), so that the fixed cost of a hand-out is paid seldom and no slot
---- is left with a long tail. What a slot was given but has not started can be taken back for an idle one.
+--- (guided self-scheduling, Polychronopoulos & Kuck 1987), so that the fixed cost of a hand-out is paid seldom and no
+--- slot is left with a long tail. What a slot was given but has not started can be taken back for an idle one.
 ---
---- An item is one pending attempt: { id, attempt, group, file?, avoid?, … }; every item is in exactly one place: pending,
---- or leased to one slot.
+--- An item is one pending attempt: { id, attempt, group, file?, avoid?, … }; every item is in exactly one place:
+--- pending, or leased to one slot.
 
 local M = {}
 

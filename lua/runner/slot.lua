@@ -1,5 +1,5 @@
---- A slot: runs one test at a time through a worker of the group's framework. It keeps the worker fed, watches the clock
---- of the running test, and turns what the worker reports into outcomes.
+--- A slot: runs one test at a time through a worker of the group's framework. It keeps the worker fed, watches the
+--- clock of the running test, and turns what the worker reports into outcomes.
 
 local uv = require("luv")
 local errors = require("runner.errors")
@@ -9,8 +9,8 @@ local M = {}
 
 --- A worker that was told to stop a test and has not done so this long after the grace period is killed.
 local STOP_PATIENCE_S = 5
---- A worker that has this many tests or fewer left gets more: it then never waits, and knows the next test in time to keep
---- the fixtures that it shares.
+--- A worker that has this many tests or fewer left gets more: it then never waits, and knows the next test in time to
+--- keep the fixtures that it shares.
 local LOW_WATER = 1
 
 ---@class runner.Slot

@@ -1,12 +1,14 @@
 --- Structured concurrency over the luv loop: tasks are coroutines that belong to scopes.
 ---
 --- 1. A task belongs to exactly one scope, and a scope returns only when all its tasks have ended. Nothing is detached.
---- 2. `await(start)` is the one suspension point. `start(resume)` begins an operation and returns `abort`, which stops it
----    synchronously; the first of `resume` (now or later) and `abort` wins, anything after is ignored.
+--- 2. `await(start)` is the one suspension point. `start(resume)` begins an operation and returns `abort`, which stops
+---    it synchronously; the first of `resume` (now or later) and `abort` wins, anything after is ignored.
 --- 3. The first error of a scope cancels the rest of it and is raised when all have ended.
---- 4. Cancellation is a state of a scope, not an event: it is raised at the pending await and again at every later one, so
----    a `pcall` cannot swallow it. It is delivered from the ready queue, never by resuming a coroutine on the stack.
---- 5. A deadline is a scope with a timer. A shield is a scope that outer cancellation does not enter; clean-up awaits there.
+--- 4. Cancellation is a state of a scope, not an event: it is raised at the pending await and again at every later
+---    one, so a `pcall` cannot swallow it. It is delivered from the ready queue, never by resuming a coroutine on the
+--- stack.
+--- 5. A deadline is a scope with a timer. A shield is a scope that outer cancellation does not enter; clean-up awaits
+---   there.
 --- 6. Error tables travel unchanged; strings become error objects with the traceback of the task that raised them.
 ---
 --- The model is that of Trio's nurseries (https://trio.readthedocs.io), reduced to what a test runner needs.
@@ -124,7 +126,8 @@ local function describe(err)
   return object
 end
 
---- Suspends until every task of `scope` has ended; not interruptible, because cancellation reaches those tasks themselves.
+--- Suspends until every task of `scope` has ended; not interruptible, because cancellation reaches those tasks
+--- themselves.
 local function join(scope, task)
   while scope.live > 0 do
     scope.joining = task
@@ -267,8 +270,8 @@ function M.await(start)
   error(pending_cancel(task.scope), 0)
 end
 
---- Lets other tasks and the loop run for at least `seconds`, and never less than a loop turn: libuv fires a timer of 0 ms
---- that was started in a callback in the same turn, so a loop around `sleep(0)` would starve everything else.
+--- Lets other tasks and the loop run for at least `seconds`, and never less than a loop turn: libuv fires a timer of 0
+--- ms that was started in a callback in the same turn, so a loop around `sleep(0)` would starve everything else.
 ---@param seconds number
 ---@async
 function M.sleep(seconds)
