@@ -115,10 +115,8 @@ local function worker(options, ctx, slot, report)
         on_output = function(_, stream, bytes) report.output(item, stream, bytes) end,
         on_exit = function(_, exit)
           item.command = nil
-          if exit.kind == "dropped" then
+          if exit.kind == "dropped" or exit.kind == "lost" and waiting[item] then
             waiting[item] = nil
-            report.returned({ item })
-          elseif exit.kind == "lost" and waiting[item] then
             report.returned({ item })
           else
             report.finished(item, result_of(exit))

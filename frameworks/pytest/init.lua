@@ -23,7 +23,7 @@ return plugin.framework({
     markers = "string?", -- as for pytest -m
     keyword = "string?", -- as for pytest -k
     python = "string?", -- default "python3"
-    command = "string|string[]?", -- what runs pytest, such as { "uv", "run", "pytest" }; default python -m pytest
+    command = "string|string[]?", -- what runs pytest: { "uv", "run", "pytest" }
     extra_args = "string[]?",
     isolation = "string?", -- "worker" (default), "test" or "process"
     env = "map?",
@@ -31,8 +31,9 @@ return plugin.framework({
 
   session = function(options, ctx)
     if not ISOLATIONS[options.isolation or "worker"] then
-      errors.raise("config", ('framework pytest: isolation: expected "worker", "test" or "process", got %q')
-        :format(options.isolation))
+      errors.raise("config",
+        ('framework pytest: isolation: expected "worker", "test" or "process", got %q')
+          :format(options.isolation))
     end
     local session = zygote.open(options, ctx)
     function session:worker(slot, report)

@@ -5,7 +5,7 @@ local M = {}
 M.PLUGIN = "runner_worker"
 
 -- The shell puts our folder in front of whatever PYTHONPATH is in the sandbox.
-local SCRIPT = 'PYTHONPATH=$1${PYTHONPATH:+:$PYTHONPATH}; export PYTHONPATH; shift; exec %s'
+local SCRIPT = 'PYTHONPATH=$1${PYTHONPATH:+:$PYTHONPATH}; export PYTHONPATH; shift; %s'
 
 local function append(list, ...)
   for _, more in ipairs({ ... }) do
@@ -27,7 +27,7 @@ end
 ---@return string[] argv
 function M.argv(options, folder)
   local command = options.command
-  local script = SCRIPT:format(type(command) == "string" and command .. ' "$@"' or '"$@"')
+  local script = SCRIPT:format(type(command) == "string" and command .. ' "$@"' or 'exec "$@"')
   local argv = { "/bin/sh", "-c", script, "sh", folder }
   if type(command) == "table" then
     append(argv, command)
@@ -48,7 +48,9 @@ function M.environment(options, slot)
   local env = {}
   for key, value in pairs(options.env or {}) do env[key] = value end
   -- A run inside a run: the outer one's names are not ours.
-  for _, name in ipairs({ "RUNNER_TEST_ID", "RUNNER_ATTEMPT", "PYTEST_CURRENT_TEST" }) do env[name] = false end
+  for _, name in ipairs({ "RUNNER_TEST_ID", "RUNNER_ATTEMPT", "PYTEST_CURRENT_TEST" }) do
+    env[name] = false
+  end
   env.RUNNER_WORKER = slot and tostring(slot.index) or false
   env.PYTEST_XDIST_WORKER = slot and ("gw%d"):format(slot.index) or false
   env.PYTEST_XDIST_WORKER_COUNT = slot and tostring(slot.count) or false
@@ -79,17 +81,18 @@ function M.diagnose(options, exit, text)
   if exit.kind == "failed" then
     return "config", ("cannot start %s: %s"):format(shown, exit.message or "?")
   elseif exit.code == 127 or exit.code == 126 then
-    return "config", with_text(("cannot run %s: set python = \"…\" or command = { … } of the pytest framework to what "
-      .. "runs pytest in this project"):format(shown))
+    return "config", with_text(("cannot run %s: set python = \"…\" or command = { … } of the "
+      .. "pytest framework to what runs pytest in this project"):format(shown))
   elseif text:find("No module named pytest", 1, true) then
-    return "config", with_text(("pytest is not installed for %s: install it (%s -m pip install pytest), or set python "
-      .. "or command of the pytest framework to the environment that has it")
+    return "config", with_text(("pytest is not installed for %s: install it (%s -m pip install "
+      .. "pytest), or set python or command of the pytest framework to the environment that has it")
       :format(shown, options.python or "python3"))
   elseif text:find('Error importing plugin "' .. M.PLUGIN, 1, true) then
-    return "config", with_text(("%s does not look at PYTHONPATH, by which runner's plug-in is found")
-      :format(shown))
+    return "config", with_text(
+      ("%s does not look at PYTHONPATH, by which runner's plug-in is found"):format(shown))
   elseif exit.code == 4 and not text:find("while loading conftest", 1, true) then
-    return "config", with_text(("pytest does not accept how it is called or configured (%s)"):format(shown))
+    return "config",
+      with_text(("pytest does not accept how it is called or configured (%s)"):format(shown))
   end
   return "collection", ("pytest %s while it collected the tests"):format(describe(exit))
 end

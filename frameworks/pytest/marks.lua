@@ -97,7 +97,8 @@ function Marks:feed(name, bytes)
     end
     if at > from then push(self, stream, text:sub(from, at - 1)) end
     local kind = at + #prefix
-    push(self, stream, { text:sub(kind, kind), math.tointeger(tonumber(text:sub(kind + 1, stop - 1))) })
+    local token = math.tointeger(tonumber(text:sub(kind + 1, stop - 1)))
+    push(self, stream, { text:sub(kind, kind), token })
     from = stop + 1
   end
 end

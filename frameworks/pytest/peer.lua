@@ -6,6 +6,7 @@ local launch = require("frameworks.pytest.launch")
 local lines = require("frameworks.pytest.lines")
 local marks = require("frameworks.pytest.marks")
 
+local END_PATIENCE_S = 10 -- for a process that has nothing left to do but to end
 local QUIET_MS, QUIET_TICKS = 50, 10 -- a dump of stacks is over when nothing came for so long; at most so often
 
 local M = {}
@@ -72,8 +73,10 @@ function on_message.settling(self, message)
   local limit = self.session.ctx.settings.test_timeout
   if not limit then return end
   self.clock:start(math.ceil(limit * 1000), 0, function()
-    self.handlers.problem({ kind = "teardown", id = message.settling ~= "" and message.settling or nil,
-      message = ("fixtures were not torn down within %g s"):format(limit) })
+    self.handlers.problem({
+      kind = "teardown", id = message.settling ~= "" and message.settling or nil,
+      message = ("fixtures were not torn down within %g s"):format(limit),
+    })
     self:dump_and_kill()
   end)
 end
@@ -93,8 +96,9 @@ end
 --- The session is over. The process may still hang on a thread that does not end.
 function on_message.bye(self, message)
   self.bye = message.bye
-  self.clock:start(math.ceil(self.session.ctx.settings.grace * 1000), 0, function()
-    local threads = table.concat(message.bye.threads, ", ")
+  local threads = table.concat(message.bye.threads, ", ")
+  local patience = threads ~= "" and self.session.ctx.settings.grace or END_PATIENCE_S
+  self.clock:start(math.ceil(patience * 1000), 0, function()
     self.handlers.problem({ kind = "leak", message = threads ~= ""
       and "threads kept the worker from ending: " .. threads or "the worker did not end" })
     self.command:kill(0)
@@ -205,8 +209,8 @@ end
 ---@return pytest.Peer
 function M.start(session, slot, handlers, files)
   local self = setmetatable({
-    session = session, handlers = handlers, files = files, items = {}, said = {}, tail = "", last_token = 0,
-    clock = uv.new_timer(),
+    session = session, handlers = handlers, files = files, clock = uv.new_timer(),
+    items = {}, said = {}, tail = "", last_token = 0,
   }, Peer)
   self.slot = session:describe_slot(slot)
   self.marks = start_marks(self)
@@ -241,13 +245,20 @@ function Peer:stop_test(item, grace)
   end
 end
 
+-- The command's first process may be a launcher, such as `uv run`.
+local function send_signal(self, number)
+  if self.command.pid == self.hello.pid then return self.command:signal(number) end
+  local kill = ("kill -%d %d"):format(number, self.hello.pid)
+  self.session.ctx.spawn({ argv = { "/bin/sh", "-c", kill } })
+end
+
 --- Lets the process print the stacks of its threads, then ends it.
 function Peer:dump_and_kill()
   if self.over or self.dumping then return end
   local grace = self.session.ctx.settings.grace
   if not self.hello then return self:kill(grace) end
   self.dumping = true
-  self.command:signal(self.hello.dump_signal)
+  send_signal(self, self.hello.dump_signal)
   self.spoke = true -- it gets at least two ticks
   local ticks = 0
   self.clock:start(QUIET_MS, QUIET_MS, function()

@@ -55,6 +55,7 @@ FORK_FD = 4
 DUMP_SIGNAL = signal.SIGRTMIN + 5
 TEXT_LIMIT = 256 * 1024
 ENV_LIMIT = 32 * 1024
+COLLECTING_THRESHOLD = 100000
 UNNAMED_MARKERS = ("parametrize", "usefixtures", "filterwarnings")
 
 # Whatever is in an id or a traceback (lone surrogates), what leaves is UTF-8.
@@ -172,7 +173,7 @@ class Outlet:
         self.open()
 
     def open(self):
-        """Take the interpreter's own stream if it is sound (log handlers hold it), else a new one."""
+        """Take the interpreter's own stream if it is sound (log handlers hold it), or make one."""
         stream = getattr(sys, "__%s__" % self.name)
         try:
             stream.flush()
@@ -194,6 +195,8 @@ class Outlet:
 
     def restore(self):
         """Flush, and mend what a test closed or put in the place of our stream."""
+        if not os.get_blocking(self.pipe):
+            os.set_blocking(self.pipe, True)
         current = getattr(sys, self.name, None)
         if current is not self.stream and current is not None:
             try:
@@ -306,12 +309,9 @@ class WatchedEnviron(os._Environ):
         return super().__getitem__(key)
 
 
-def reset_exit_handlers(last=None):
-    """In a fork: exit handlers of the zygote's making are the zygote's to run, once. `last`
-    runs after all others."""
+def reset_exit_handlers():
+    """In a fork: exit handlers of the zygote's making are the zygote's to run, once."""
     atexit._clear()
-    if last is not None:
-        atexit.register(last)
     for finalizer in list(weakref.finalize._registry.values()):
         finalizer.atexit = False
     if weakref.finalize._registered_with_atexit:
@@ -327,7 +327,10 @@ def reset_exit_handlers(last=None):
 
 
 def leave_quickly():
-    """A slot's last exit handler: nobody needs the interpreter taken apart."""
+    """The exit handler that runs first: it runs the others, and then nobody needs the
+    interpreter taken apart."""
+    atexit.unregister(leave_quickly)
+    atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -826,6 +829,9 @@ class Plugin:
             self.requests = socket.socket(fileno=high_fd(FORK_FD))
             os.close(FORK_FD)
             os.environ.__class__ = WatchedEnviron
+            # Collecting makes objects that stay; looking for garbage among them is time lost.
+            self.threshold = gc.get_threshold()
+            gc.set_threshold(COLLECTING_THRESHOLD)
         else:
             self.set_environment(self.spec["slot"])
 
@@ -853,7 +859,8 @@ class Plugin:
         if rerunfailures:
             rerunfailures.HAS_PYTEST_HANDLECRASHITEM = False
         if self.mode == "fresh":
-            self.become_worker(config, self.spec["slot"])
+            if self.spec["slot"].get("workerinput"):
+                self.become_worker(config, self.spec["slot"])
             if self.spec.get("files"):
                 config.args = list(self.spec["files"])
             if self.spec["slot"].get("basetemp"):
@@ -876,6 +883,10 @@ class Plugin:
         if writer is not None:
             writer._file = Null()
         if self.mode == "fresh":
+            # The zygote died before it could say what plug-ins hand to their workers: they are
+            # configured without.
+            if not hasattr(session.config, "workerinput"):
+                self.become_worker(session.config, self.spec["slot"])
             controller = getattr(manager.get_plugin("_cov"), "cov_controller", None)
             if controller is not None:  # its measuring as a controller; a worker's starts now
                 controller.cov.stop()
@@ -913,24 +924,26 @@ class Plugin:
         self.problem("collection", report.nodeid, message, text)
 
     def identify(self):
-        """Give each item its id: the nodeid, with a number from the second of its name on."""
-        order, ids, counts = self.order, {}, {}
-        for item in sorted(self.session.items, key=lambda item: order.get(item, len(order))):
-            nodeid = test_id = printable(item.nodeid)
+        """The id of each item, in the order of the items: its nodeid, with a number from the
+        second of its name on."""
+        items, order, counts = self.session.items, self.order, {}
+        ids = [""] * len(items)
+        for place in sorted(range(len(items)), key=lambda n: order.get(items[n], len(order))):
+            nodeid = test_id = printable(items[place].nodeid)
             number = counts.get(nodeid, 1)
             while test_id in self.by_id:
                 number += 1
                 test_id = "%s#%d" % (nodeid, number)
             counts[nodeid] = number
-            self.by_id[test_id] = item
-            ids[item] = test_id
+            self.by_id[test_id] = items[place]
+            ids[place] = test_id
         return ids
 
     def announce(self):
         """Tell the host every test, in the order pytest would run them, some hundred a line."""
-        files, rows, ids = {}, [], self.identify()
+        files, rows = {}, []
         start = os.getcwd()
-        for item in self.session.items:
+        for test_id, item in zip(self.identify(), self.session.items):
             path = getattr(item, "path", None)
             if path not in files:
                 files[path] = printable(os.path.relpath(str(path), start)) if path else ""
@@ -942,7 +955,7 @@ class Plugin:
             tags = list(dict.fromkeys(
                 mark.name for mark in item.iter_markers() if mark.name not in UNNAMED_MARKERS
             ))
-            rows.append([ids[item], name, file, line, tags])
+            rows.append([test_id, name, file, line, tags])
             if len(rows) == 400:
                 self.control.send({"tests": rows})
                 rows = []
@@ -1001,12 +1014,15 @@ class Plugin:
             if thread is not threading.main_thread() and not thread.daemon
         ]
         self.control.send({"bye": {"threads": waiting}})
+        atexit.register(leave_quickly)
 
     # -- the zygote --------------------------------------------------------------------------
 
     def serve(self):
         """Fork a slot for each request. Returns None in the zygote when it is told to end; in a
         slot, what the slot's first message says."""
+        if gc.get_threshold()[0] == COLLECTING_THRESHOLD:
+            gc.set_threshold(*self.threshold)
         gc.freeze()
         poll = select.poll()
         poll.register(self.control.socket, select.POLLIN)
@@ -1143,7 +1159,7 @@ class Plugin:
         self.control = Control(self.inherited[2])
         for fd in (null, self.inherited[0], self.inherited[1]):
             os.close(fd)
-        reset_exit_handlers(last=leave_quickly)
+        reset_exit_handlers()
         self.mode = "slot"
         spec = self.control.first()["slot"]
         self.set_environment(spec)

@@ -20,13 +20,37 @@ local function ended(self)
 end
 
 local function count_failure(session, result)
-  if result.status ~= "passed" and result.status ~= "skipped" then session.failed = session.failed + 1 end
+  if result.status ~= "passed" and result.status ~= "skipped" then
+    session.failed = session.failed + 1
+  end
 end
 
 -- One process for many tests ----------------------------------------------------------------------------------------
 
 local Resident = {}
 Resident.__index = Resident
+
+local function closed(self, exit)
+  for _, leak in ipairs(exit.leaks) do
+    self.report.problem({
+      kind = "leak", id = leak.test, message = "left running: " .. leak.command,
+    })
+  end
+  if self.peer.bye or self.peer.killed or self.peer.dumping then return end
+  self.report.problem({
+    kind = "teardown",
+    message = ("worker %d %s before its session had ended")
+      :format(self.slot.index, launch.describe_exit(exit)),
+  })
+end
+
+local function died(self, exit, tail)
+  if exit.kind == "exited" and not self.peer.hello then
+    local _, message = launch.diagnose(self.session.options, exit, tail)
+    self.report.problem({ kind = "infrastructure", message = message, text = tail })
+  end
+  self.report.exited(exit)
+end
 
 ---@param session pytest.Session
 ---@param slot runner.Slot
@@ -51,16 +75,8 @@ function M.resident(session, slot, report)
     end,
     problem = report.problem,
     exited = function(exit, tail)
+      if self.closing then closed(self, exit) else died(self, exit, tail) end
       ended(self)
-      for _, leak in ipairs(self.closing and exit.leaks or {}) do
-        report.problem({ kind = "leak", id = leak.test, message = ("left running: %s"):format(leak.command) })
-      end
-      if self.closing and self.peer.bye then return end
-      if exit.kind == "exited" and not self.peer.hello then
-        local _, message = launch.diagnose(session.options, exit, tail)
-        report.problem({ kind = "infrastructure", message = message, text = tail })
-      end
-      report.exited(exit)
     end,
   })
   return self
@@ -104,13 +120,14 @@ Single.__index = Single
 ---@param report table
 ---@return table worker
 function M.single(session, slot, report)
-  return setmetatable({ session = session, slot = slot, report = report, queue = {}, over = true }, Single)
+  local self = { session = session, slot = slot, report = report, queue = {}, over = true }
+  return setmetatable(self, Single)
 end
 
 local function result_of(exit, result, tail)
   if not result then
-    result = { status = exit.kind == "lost" and "lost" or "crashed", duration = exit.wall, trace = tail }
-    result.message = ("the test's process %s"):format(launch.describe_exit(exit))
+    result = { status = "crashed", duration = exit.wall, trace = tail ~= "" and tail or nil }
+    result.message = "the test's process " .. launch.describe_exit(exit)
     result.exit_code, result.signal = exit.code, exit.signal
   end
   result.cpu, result.memory = exit.user + exit.system, exit.memory
@@ -136,7 +153,8 @@ local function run_next(self)
     problem = function(problem)
       if problem.kind ~= "teardown" then return report.problem(problem) end
       if not result or result.status ~= "failed" then
-        result = { status = "failed", message = "teardown: " .. problem.message, trace = problem.text }
+        result = { status = "failed", trace = problem.text }
+        result.message = "teardown: " .. problem.message
       end
     end,
     exited = function(exit, tail)

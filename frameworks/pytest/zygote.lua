@@ -57,7 +57,8 @@ function on_message.workerinput(self, message)
   self.workerinput, self.basetemp = message.workerinput, message.basetemp
   self.templated = true
   if message.refused then
-    self.ctx.log("warning", "%s: each worker collects for itself, in a process of its own", message.refused)
+    self.ctx.log("warning", "%s: each worker collects for itself, in a process of its own",
+      message.refused)
   end
   answer_waiting(self)
 end
@@ -98,11 +99,12 @@ end
 ---@async
 function M.open(options, ctx)
   local self = setmetatable({
-    options = options, ctx = ctx, tests = {}, problems = {}, closing_problems = {}, tail = "", waiting = {}, failed = 0,
-    collected = task.event(), ended = task.event(), peers = 0,
+    options = options, ctx = ctx, tests = {}, problems = {}, closing_problems = {},
+    collected = task.event(), ended = task.event(), waiting = {}, tail = "", failed = 0, peers = 0,
   }, Session)
   self.folder = ctx.tmpdir()
-  ctx.put(("%s/%s.py"):format(self.folder, launch.PLUGIN), host.resource("frameworks/pytest/worker.py"))
+  local file = ("%s/%s.py"):format(self.folder, launch.PLUGIN)
+  ctx.put(file, host.resource("frameworks/pytest/worker.py"))
   local read = lines.reader(function(message) read_message(self, message) end)
   self.zygote = ctx.spawn({
     argv = launch.argv(options, self.folder),
@@ -161,7 +163,7 @@ function Session:describe_slot(slot)
     index = slot.index, count = self.ctx.settings.max_parallel, run = self.ctx.run_id,
     isolation = self.options.isolation == "test" and "test" or "worker",
     nonce = hexadecimal(uv.random(16)),
-    tag = ("%s/%s/%d/%d"):format(self.ctx.run_id, self.ctx.group or "pytest", self.zygote.id, self.peers),
+    tag = ("%s/%s/%d"):format(self.ctx.run_id, self.zygote.id, self.peers),
   }
 end
 
@@ -177,8 +179,8 @@ function Session:close()
   if not self.bye then
     self.closing_problems[#self.closing_problems + 1] = {
       kind = "teardown", text = self.tail,
-      message = ok and ("the collecting process %s at its end"):format(launch.describe_exit(self.exit))
-        or "the collecting process did not end",
+      message = "the collecting process "
+        .. (ok and launch.describe_exit(self.exit) .. " at its end" or "did not end"),
     }
   end
   return self.closing_problems

@@ -6,6 +6,7 @@ local attempts = require("runner.attempts")
 local discover = require("runner.discover")
 local errors = require("runner.errors")
 local pool = require("runner.pool")
+local preparation = require("runner.preparation")
 local schedule = require("runner.schedule")
 local task = require("runner.task")
 
@@ -41,8 +42,9 @@ function M.new(options)
     self.groups[group.name] = group
   end
   self.idle, self.slots = {}, {}
+  self.prepared = preparation.new(self)
   self.problems, self.broken = {}, 0
-  self.gate = task.event()
+  self.gate, self.queued = task.event(), task.event() -- tests are known; tests are in the queue
   self.log = function(level, format, ...)
     self.bus:emit({ event = "log", level = level, message = format:format(...) })
   end
@@ -101,6 +103,10 @@ end
 ---@return runner.Item[]?
 ---@async
 function Run:next_items(slot)
+  if not self.schedule then
+    slot:warm_up(self.first_group)
+    self.queued:wait()
+  end
   while not slot.sandbox.lost do
     if self.stopping then self.schedule:drain() end
     local options = { group = slot.group, sandbox = slot.sandbox.id }
@@ -251,7 +257,7 @@ local function enqueue(self, selected)
   for name, group in pairs(self.groups) do
     policies[name] = { individual = group.individual, order = group.individual and 0 or 1 }
   end
-  self.schedule = schedule.new({ groups = policies, slots = math.min(self.settings.max_parallel, #items) })
+  self.schedule = schedule.new({ groups = policies, slots = self.pool.slots })
   self.schedule:add(items)
 end
 
@@ -292,11 +298,18 @@ local function run_tests(self, scope)
   if self.collect_only then
     self.selected = selected
     self.schedule = schedule.new({ groups = {}, slots = 1 })
+    self.gate:set()
   else
-    enqueue(self, selected)
     self.pool:limit(#selected)
+    if #selected > 0 and #self.settings.groups == 1 then
+      self.first_group = self.settings.groups[1]
+      self.gate:set()
+      task.sleep(0) -- workers start while we fill the queue
+    end
+    enqueue(self, selected)
+    self.queued:set()
+    self.gate:set() -- slots start; the scope ends when the last has closed its sandbox
   end
-  self.gate:set() -- slots start; the scope ends when the last has closed its sandbox
 end
 
 local FAILED_PROBLEM = { collection = true, teardown = true, config = true }
@@ -329,12 +342,13 @@ function Run:execute()
   local started = uv.hrtime()
   self.bus:emit({
     event = "run_started", version = 1, run = self.id, runner = require("runner.version"), argv = self.argv,
-    config = self.settings.path, dir = self.settings.dir, parallel = self.settings.max_parallel,
+    config = self.settings.path, dir = self.settings.dir, parallel = pool.budget(self.settings),
     seed = self.settings.seed,
   })
   local signals <close> = watch_signals(self) -- luacheck: ignore
   local ok, err = pcall(task.scope, function(scope) run_tests(self, scope) end)
   if self.clock then self.clock:close() end
+  self.prepared:finish()
   local failure
   if not ok then
     if errors.is(err, "provider") or errors.is(err, "transport") or errors.is(err, "spawn") then

@@ -9,9 +9,9 @@ local M = {}
 
 --- A worker that was told to stop a test and has not done so this long after the grace period is killed.
 local STOP_PATIENCE_S = 5
---- A worker that has this many tests or fewer left gets more: it then never waits, and knows the next test in time to
---- keep the fixtures that it shares.
-local LOW_WATER = 1
+--- A worker that has started this part of its last batch gets more: it then never waits for us, and knows the next test
+--- in time to keep the fixtures that it shares. What it holds too much of can be taken back.
+local REFILL_AT = 0.5
 
 ---@class runner.Slot
 ---@field index integer number of the worker, from 0, unique in the run
@@ -187,13 +187,13 @@ end
 
 local function push(self, items)
   for _, item in ipairs(items) do self.outstanding[item] = true end
-  self.count = self.count + #items
+  self.count, self.batch = self.count + #items, #items
   self.worker:push(items)
 end
 
 --- Gives the worker more of its group before it runs dry. Called from callbacks: does not await.
 function Slot:top_up()
-  if not self.worker or self.run.stopping or self:unstarted() > LOW_WATER then return end
+  if not self.worker or self.run.stopping or self:unstarted() > math.max(1, self.batch * REFILL_AT) then return end
   if self.run.groups[self.group].individual then return end
   local items = self.run.schedule:lease(self, {
     group = self.group, only = true, sandbox = self.sandbox, picky = self.run:has_other_sandbox(self.sandbox),
@@ -229,6 +229,14 @@ function Slot:close_worker()
       :format(self.index, limit) }, self.group)
     worker:kill()
   end
+end
+
+--- Opens the worker of a group before there is work, so that it starts while the queue is being filled.
+---@param group table
+---@async
+function Slot:warm_up(group)
+  local ok = pcall(open_worker, self, group)
+  if not ok then self.worker, self.reporting = nil, nil end -- told when there is work for it
 end
 
 local function work(self, items)

@@ -25,10 +25,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "artifact.h"
+#include "sync.h"
+
 enum {
   READ_SIZE = 256 << 10,
   OUT_STOP = 8 << 20, /* with so much unsent output, the host is not heard either */
   FAREWELL_MS = 500,
+  GATHER_US = 1000,
+  GATHER_BYTES = 16 << 10,
 };
 
 struct agent agent;
@@ -122,7 +127,7 @@ static void greet(void) {
   frame_end(&agent.out, frame);
 }
 
-static void done(uint32_t id, int error, const char *path, size_t size) {
+void agent_done(uint32_t id, int error, const char *path, size_t size) {
   size_t frame = frame_begin(&agent.out, AGENT_DONE, id);
   put_u32(&agent.out, (uint32_t)error);
   if (error) {
@@ -182,13 +187,14 @@ static const char *on_credit(const struct frame *frame) {
   const char *wrong = decode_number(frame, &bytes);
   struct command *c = wrong ? NULL : command_find(frame->id);
   if (c) c->credit += bytes < UINT32_MAX - c->credit ? bytes : UINT32_MAX - c->credit;
+  if (!c && !wrong) artifact_credit(frame->id, bytes);
   return wrong; /* what became readable by it is read at the end of the turn */
 }
 
 static const char *on_put(const struct frame *frame) {
   struct put_frame put;
   const char *wrong = decode_put(frame, &put);
-  if (!wrong) done(frame->id, file_put(&put), put.path.bytes, put.path.size);
+  if (!wrong) agent_done(frame->id, file_put(&put), put.path.bytes, put.path.size);
   return wrong;
 }
 
@@ -198,13 +204,51 @@ static const char *on_mkdtemp(const struct frame *frame) {
   const char *wrong = decode_mkdtemp(frame, &prefix);
   if (wrong) return wrong;
   int error = file_mkdtemp(prefix, path);
-  done(frame->id, error, path, strnlen(path, sizeof path));
+  agent_done(frame->id, error, path, strnlen(path, sizeof path));
   return NULL;
 }
 
 static const char *on_ping(const struct frame *frame) {
-  const char *wrong = decode_ping(frame);
+  const char *wrong = decode_empty(frame);
   if (!wrong) frame_end(&agent.out, frame_begin(&agent.out, AGENT_PONG, frame->id));
+  return wrong;
+}
+
+static const char *on_sync(const struct frame *frame) {
+  struct sync_frame sync;
+  const char *wrong = decode_sync(frame, &sync);
+  if (!wrong) sync_begin(frame->id, &sync);
+  return wrong;
+}
+
+static const char *on_entries(const struct frame *frame) {
+  return sync_entries(frame->id, (struct slice){(const char *)frame->payload, frame->size});
+}
+
+static const char *on_chunk(const struct frame *frame) {
+  uint32_t index;
+  struct slice bytes;
+  const char *wrong = decode_chunk(frame, &index, &bytes);
+  return wrong ? wrong : sync_chunk(frame->id, index, bytes);
+}
+
+static const char *on_list(const struct frame *frame) {
+  struct list_frame list;
+  const char *wrong = decode_list(frame, &list);
+  if (!wrong) artifact_list(frame->id, &list);
+  return wrong;
+}
+
+static const char *on_get(const struct frame *frame) {
+  struct get_frame get;
+  const char *wrong = decode_get(frame, &get);
+  if (!wrong) artifact_get(frame->id, &get);
+  return wrong;
+}
+
+static const char *on_stop(const struct frame *frame) {
+  const char *wrong = decode_empty(frame);
+  if (!wrong && !sync_stop(frame->id)) artifact_stop(frame->id);
   return wrong;
 }
 
@@ -213,6 +257,8 @@ static void dispatch(const struct frame *frame) {
       [HOST_HELLO] = on_hello,   [HOST_SPAWN] = on_spawn,     [HOST_INPUT] = on_input,
       [HOST_SIGNAL] = on_signal, [HOST_KILL] = on_kill,       [HOST_CREDIT] = on_credit,
       [HOST_PUT] = on_put,       [HOST_MKDTEMP] = on_mkdtemp, [HOST_PING] = on_ping,
+      [HOST_SYNC] = on_sync,     [HOST_ENTRIES] = on_entries, [HOST_CHUNK] = on_chunk,
+      [HOST_LIST] = on_list,     [HOST_GET] = on_get,         [HOST_STOP] = on_stop,
   };
   const char *wrong = NULL;
   if (frame->type >= sizeof handlers / sizeof *handlers || !handlers[frame->type])
@@ -310,18 +356,36 @@ static bool begin(void) {
          agent_watch(STDOUT_FILENO, &output_source, EPOLLOUT);
 }
 
+/* Tests that end many times a millisecond would wake us, and through us the host, for every line of theirs, on the
+ * processors that they need themselves. After a turn that brought little, output may wait a moment for company;
+ * what the host says and a child's end are heard at once. */
+static void gather(int64_t wait, size_t said) {
+  static int64_t last_us;
+  int64_t now_us = monotonic_us();
+  if (wait != 0 && said > 0 && said < GATHER_BYTES && now_us - last_us < 2 * GATHER_US) {
+    struct pollfd urgent[] = {{.fd = signals, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    struct timespec moment = {.tv_nsec = GATHER_US * 1000};
+    ppoll(urgent, 2, &moment, NULL);
+    now_us = monotonic_us();
+  }
+  last_us = now_us;
+}
+
 static void turn(void) {
   struct epoll_event events[64];
   agent.now_ms = monotonic_us() / 1000;
   int64_t next = commands_turn();
+  bool working = sync_turn() | artifact_turn();
+  size_t said = buffer_length(&agent.out);
   flush();
   commands_bury();
   if (agent.over) return;
   bool hear = readable && buffer_length(&agent.out) < OUT_STOP;
-  bool more = agent.again && buffer_length(&agent.out) < OUT_HIGH;
+  bool more = (agent.again || working) && buffer_length(&agent.out) < OUT_HIGH;
   int64_t wait = next < 0 ? -1 : next - agent.now_ms;
   if (hear || more) wait = 0;
   if (wait > 60000) wait = 60000;
+  gather(wait, said);
   int count = epoll_wait(agent.epoll, events, 64, (int)(wait < 0 && next >= 0 ? 0 : wait));
   agent.now_ms = monotonic_us() / 1000;
   for (int i = 0; i < count && !agent.over; i++) {
@@ -345,6 +409,7 @@ static void farewell(void) {
 }
 
 int agent_main(int argc, char **argv) {
+  if (argc == 3 && strcmp(argv[1], "--check") == 0) return agent_check(argv[2]);
   if (argc > 1) {
     fprintf(stderr,
             "usage: %s\nThe runner's agent, protocol %d: speaks frames on stdin and stdout.\n",
@@ -359,6 +424,8 @@ int agent_main(int argc, char **argv) {
   while (!agent.over) turn();
   tree_kill_all();
   if (failed) farewell();
+  sync_end_all();
+  artifact_end_all();
   file_remove_folders();
   return failed ? 70 : 0;
 }

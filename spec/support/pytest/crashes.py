@@ -22,17 +22,16 @@ def test_kill():
 
 
 def test_hang():
-    print("hanging", flush=True)
     wait_forever()
 
 
 def wait_forever():
+    print("hanging", flush=True)
     time.sleep(3600)
 
 
 def test_hang_ignoring_term():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print("hanging", flush=True)
     wait_forever()
 
 

@@ -1,4 +1,4 @@
---- Drives the pytest framework as the core does, over a real agent: a project, its session, workers, and what they report.
+--- Drives the pytest framework as the core does, over a real agent: a project, its session, workers, what they report.
 ---
 ---     it("…", session.with({ ["test_a.py"] = "…" }, { isolation = "test" }, function(bench) … end))
 
@@ -24,6 +24,13 @@ function M.has(module)
   return process.run({ "/usr/bin/env", M.python, "-c", "import " .. module }).code == 0
 end
 
+-- `stdout` and `stderr` are put together when asked for.
+local Record = {}
+function Record.__index(record, key)
+  local parts = rawget(record, "parts")[key]
+  return parts and table.concat(parts)
+end
+
 local Bench = {}
 Bench.__index = Bench
 
@@ -34,7 +41,9 @@ local function context(bench, agent, settings)
     sandbox = { id = "local-1", cwd = bench.dir, env = {} },
   }
   for key, value in pairs(settings or {}) do ctx.settings[key] = value end
-  function ctx.log(level, format, ...) table.insert(bench.log, { level = level, text = format:format(...) }) end
+  function ctx.log(level, format, ...)
+    table.insert(bench.log, { level = level, text = format:format(...) })
+  end
   function ctx.spawn(spec)
     spec.cwd = bench.dir
     spec.env = spec.env or {}
@@ -71,7 +80,7 @@ function Bench:worker(index)
   end
   function report.output(item, stream, bytes)
     if item then
-      item.record[stream] = item.record[stream] .. bytes
+      table.insert(item.record.parts[stream], bytes)
     else
       w.between = w.between .. bytes
     end
@@ -115,8 +124,9 @@ function Bench:worker(index)
     local items = {}
     for i, name in ipairs({ ... }) do
       local test = assert(self.by_name[name], name)
-      w.tests[name] = { starts = 0, results = 0, stdout = "", stderr = "" }
-      items[i] = { id = test.id, name = name, test = test, attempt = 1, record = w.tests[name] }
+      local record = { starts = 0, results = 0, parts = { stdout = {}, stderr = {} } }
+      w.tests[name] = setmetatable(record, Record)
+      items[i] = { id = test.id, name = name, test = test, attempt = 1, record = record }
     end
     w.pending = w.pending + #items
     w.worker:push(items)
@@ -160,7 +170,8 @@ function M.with(files, options, fn)
       if key ~= "settings" then bound[key] = value end
     end
     if not bound.command then bound.python = bound.python or M.python end
-    local bench = setmetatable({ dir = project.new(files), log = {}, open = {}, agent = agent }, Bench)
+    local bench = { dir = project.new(files), log = {}, open = {}, agent = agent }
+    setmetatable(bench, Bench)
     bench.session = pytest.session(bound, context(bench, agent, options.settings))
     local ok, err = pcall(fn, bench)
     for w in pairs(bench.open) do w.worker:kill() end
