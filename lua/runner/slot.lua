@@ -137,7 +137,8 @@ function Slot:reporter()
     if not self.outstanding[item] then return end
     if not item.started then report.started(item) end
     if not forget(self, item) then return end
-    local status = item.stopped and STOPPED[item.stopped] or result.status
+    -- A sandbox that died while it was asked to stop a test says nothing of the test.
+    local status = result.status ~= "lost" and STOPPED[item.stopped] or result.status
     self.run:attempt_finished(self, item, status, result)
     self:top_up()
     wake(self)
