@@ -20,6 +20,7 @@ local M = {}
 ---@class runner.GroupPolicy
 ---@field individual boolean? hand out one test at a time
 ---@field order integer? groups with a lower number are served first
+---@field only_on table<string, true>? names of the providers that may run it; nil: all
 
 ---@class runner.Schedule
 ---@field package queues table<string, table> by group: { first, last, [i] = item }
@@ -104,20 +105,32 @@ local function pop(queue)
 end
 
 --- The group a slot is served from: the one it works for already while that has work, else the first with work.
-local function choose(self, preferred)
+local function choose(self, preferred, provider)
   if preferred and self.queues[preferred] and length(self.queues[preferred]) > 0 then return preferred end
   for _, name in ipairs(self.groups) do
-    if length(self.queues[name]) > 0 then return name end
+    local only_on = self.policies[name].only_on
+    if length(self.queues[name]) > 0 and (not only_on or only_on[provider]) then return name end
   end
+end
+
+--- The groups that have items waiting.
+---@return string[]
+function Schedule:waiting()
+  local names = {}
+  for _, name in ipairs(self.groups) do
+    if length(self.queues[name]) > 0 then names[#names + 1] = name end
+  end
+  return names
 end
 
 --- Leases the next batch to `slot`: items of one group.
 ---@param slot any identity of the slot
----@param options { group: string?, only: boolean?, sandbox: any?, picky: boolean? } group: preferred; only: no other group;
+---@param options { group: string?, only: boolean?, provider: string?, sandbox: any?, picky: boolean? }
+---   group: preferred; only: no other group; provider: name of the one that the slot belongs to;
 ---   sandbox: where the slot is; picky: leave what should avoid this sandbox to others
 ---@return runner.Item[]|nil items nil when there is nothing (for this slot)
 function Schedule:lease(slot, options)
-  local name = choose(self, options.group)
+  local name = choose(self, options.group, options.provider)
   if not name or (options.only and name ~= options.group) then return nil end
   local queue, policy = self.queues[name], self.policies[name]
   local size = batch_size(self, queue, policy.individual)
@@ -167,15 +180,16 @@ function Schedule:returned(slot, items)
   return #known
 end
 
---- Empties the queue, for a run that must stop.
+--- Empties the queue, or that of one group, when nothing more is to be handed out of it.
+---@param group string?
 ---@return runner.Item[] what was pending
-function Schedule:drain()
+function Schedule:drain(group)
   local items = {}
-  for _, name in ipairs(self.groups) do
+  for _, name in ipairs(group and { group } or self.groups) do
     local queue = self.queues[name]
     while length(queue) > 0 do items[#items + 1] = pop(queue) end
   end
-  self.pending = 0
+  self.pending = self.pending - #items
   return items
 end
 

@@ -1,8 +1,8 @@
 --- A provider whose sandboxes live in this process: its "agent" speaks the real protocol over an in-memory stream and
 --- misbehaves on demand. What a command does is its first argument:
 ---   pass · fail · crash · flaky (fails on attempt 1) · hang (until it is killed)
---- Faults, each a probability: refuse (open fails) · drop (the link ends) · truncate (it ends inside a frame) · garbage
---- (bytes that are no frame) · duplicate (a frame comes twice) · mute (nothing comes any more) · latency (seconds, most).
+--- Faults, each a probability: refuse (open fails) · drop (the link ends) · truncate (in a frame) ·
+--- garbage (bytes that are no frame) · duplicate (a frame comes twice) · mute (nothing comes any more) · latency (seconds, most).
 
 local uv = require("luv")
 local errors = require("runner.errors")
@@ -17,39 +17,39 @@ end
 
 --- The stream to one fake agent.
 local function stream(faults, rng)
-  local self = { queue = {}, lanes = {}, running = {}, decoder = frame.decoder(frame.to_agent) }
+  local link = { queue = {}, lanes = {}, running = {}, decoder = frame.decoder(frame.to_agent) }
   local timer = uv.new_timer()
 
   local function finish(bytes, err)
-    if self.over then return end
-    self.over = true
+    if link.over then return end
+    link.over = true
     timer:close()
-    if bytes then self.on_bytes(bytes) end
-    self.on_bytes(nil, err)
+    if bytes then link.on_bytes(bytes) end
+    link.on_bytes(nil, err)
   end
 
   local function deliver()
-    if self.over then return end
-    local frames = self.queue
-    self.queue, self.armed = {}, false
+    if link.over then return end
+    local frames = link.queue
+    link.queue, link.armed = {}, false
     for _, bytes in ipairs(frames) do
-      if self.mute then return end
+      if link.mute then return end
       if chance(rng, faults.drop) then return finish() end
       if chance(rng, faults.truncate) then return finish(bytes:sub(1, math.max(1, #bytes // 2)), "reset") end
       if chance(rng, faults.garbage) then return finish(("\255"):rep(9)) end
-      if chance(rng, faults.mute) then self.mute = true return end
-      self.on_bytes(bytes)
-      if self.over then return end
-      if chance(rng, faults.duplicate) then self.on_bytes(bytes) end
-      if self.over then return end
+      if chance(rng, faults.mute) then link.mute = true return end
+      link.on_bytes(bytes)
+      if link.over then return end
+      if chance(rng, faults.duplicate) then link.on_bytes(bytes) end
+      if link.over then return end
     end
   end
 
   local function send(name, id, fields)
-    if self.over then return end
-    self.queue[#self.queue + 1] = assert(frame.encode(frame.to_host, name, id, fields))
-    if not self.armed then
-      self.armed = true
+    if link.over then return end
+    link.queue[#link.queue + 1] = assert(frame.encode(frame.to_host, name, id, fields))
+    if not link.armed then
+      link.armed = true
       timer:start(math.floor(rng() * (faults.latency or 0) * 1000), 0, deliver)
     end
   end
@@ -57,9 +57,9 @@ local function stream(faults, rng)
   local start
 
   local function exit(command, kind, code, flags)
-    self.running[command.id] = nil
+    link.running[command.id] = nil
     send("exit", command.id, { kind = kind, code = code, flags = flags or 0 })
-    local lane = self.lanes[command.lane]
+    local lane = link.lanes[command.lane]
     if lane and lane[1] == command then
       table.remove(lane, 1)
       if lane[1] then start(lane[1]) end
@@ -67,7 +67,7 @@ local function stream(faults, rng)
   end
 
   function start(command)
-    self.running[command.id] = command
+    link.running[command.id] = command
     send("started", command.id, { pid = command.id })
     local what = command.argv[1]
     send("out", command.id, { stream = frame.streams.stdout, bytes = what .. "\n" })
@@ -81,18 +81,18 @@ local function stream(faults, rng)
   local handlers = {}
   function handlers.spawn(command)
     if command.lane == 0 then return start(command) end
-    local lane = self.lanes[command.lane] or {}
-    self.lanes[command.lane] = lane
+    local lane = link.lanes[command.lane] or {}
+    link.lanes[command.lane] = lane
     lane[#lane + 1] = command
     if #lane == 1 then start(command) end
   end
   function handlers.kill(request)
-    local command = self.running[request.id]
+    local command = link.running[request.id]
     if command then
       if request.grace_ms ~= 0xFFFFFFFF then exit(command, 1, 15, frame.exit_flags.killed) end
       return
     end
-    for _, lane in pairs(self.lanes) do
+    for _, lane in pairs(link.lanes) do
       for i, waiting in ipairs(lane) do
         if waiting.id == request.id then
           table.remove(lane, i)
@@ -103,26 +103,26 @@ local function stream(faults, rng)
   end
   function handlers.ping(request) send("pong", request.id) end
 
-  function self:start(on_bytes)
-    self.on_bytes = on_bytes
+  function link:start(on_bytes)
+    link.on_bytes = on_bytes
     send("hello", 0, { version = frame.VERSION, arch = "fake", cpus = 2, hostname = "fake", cwd = "/" })
   end
-  function self:write(bytes)
-    if self.over then return end
-    assert(self.decoder:feed(bytes, function(request)
+  function link:write(bytes)
+    if link.over then return end
+    assert(link.decoder:feed(bytes, function(request)
       local handler = handlers[request.type]
       if handler then handler(request) end
     end))
   end
-  function self:shutdown() finish() end
-  function self:close()
-    if not self.over then
-      self.over = true
+  function link:shutdown() finish() end
+  function link:close()
+    if not link.over then
+      link.over = true
       timer:close()
     end
   end
 
-  return self
+  return link
 end
 
 --- A bound provider.
