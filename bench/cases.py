@@ -10,6 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Callable, Dict, List
 
+import containers
 import measure
 import suites
 from measure import Sample
@@ -302,6 +303,51 @@ def kill9(bench: Bench) -> List[Row]:
     ]
 
 
+def docker200(bench: Bench) -> List[Row]:
+    """200 short commands in 4 containers: runner makes and removes them, the peer finds them running."""
+    lacking = containers.missing()
+    if lacking:
+        bench.progress(f"skipped: it needs {lacking}")
+        return []
+    commands, slots = 200, 4
+    config = f"{bench.folder}/runner.lua"
+    with open(config, "w", encoding="ascii") as file:
+        file.write(
+            f"""return {{
+              max_parallel = {slots}, sync = false,
+              provider = require "providers.docker" {{ image = "{containers.IMAGE}" }},
+              framework = require "frameworks.command" {{
+                discover_command = {{ "/bin/sh", "-c", "i=0; while [ $i -lt {commands} ]; do echo $i; i=$((i+1)); done" }},
+                run_command = {{ "/bin/echo", "{{tests}}" }},
+              }},
+            }}\n"""
+        )
+    with containers.daemon(bench.folder) as env:
+
+        def timed(*argv: str) -> Sample:
+            started = time.monotonic()
+            done = subprocess.run(argv, cwd=bench.folder, env=env, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise SystemExit(f"bench: docker200: {argv[0]}: {done.stdout}{done.stderr}")
+            return Sample(time.monotonic() - started, 0, 0)  # the daemon's CPU is in neither tree
+
+        names = [f"peer-{i}" for i in range(slots)]
+        for name in names:
+            argv = ["docker", "run", "-d", "--name", name, containers.IMAGE, "/bin/sleep", "100000"]
+            subprocess.run(argv, env=env, check=True, capture_output=True)
+        listed = f"{bench.folder}/commands"
+        with open(listed, "w", encoding="ascii") as file:
+            file.writelines(f"{names[i % slots]} /bin/echo {i}\n" for i in range(commands))
+        samples = bench.compare(
+            {
+                "runner": lambda: timed(bench.runner, "run", "-q", config),
+                "docker exec": lambda: timed("xargs", "-a", listed, "-P", str(slots), "-L", "1", "docker", "exec"),
+            }
+        )
+        subprocess.run(["docker", "rm", "-f", *names], env=env, check=True, capture_output=True)
+    return [_wall_row("docker200", samples, "runner", "docker exec", 0.25)]
+
+
 ALL: Dict[str, Callable[[Bench], List[Row]]] = {
     case.__name__: case
     for case in (
@@ -313,5 +359,6 @@ ALL: Dict[str, Callable[[Bench], List[Row]]] = {
         memory10k,
         output1g,
         kill9,
+        docker200,
     )
 }

@@ -3,6 +3,7 @@
 local uv = require("luv")
 local plugin = require("runner.plugin")
 local process = require("runner.process")
+local sync = require("runner.sync")
 local workdir = require("runner.workdir")
 
 return plugin.provider({
@@ -12,6 +13,7 @@ return plugin.provider({
     working_dir = "string?", -- where tests run; relative to the configuration
     env = "env?",
     shell = "string?", -- for commands given as one string; default /bin/sh
+    copy = "boolean?", -- tests run in a private copy of the project, removed at the end
     memory = "bytes?", -- limit of address space for each command and worker
   },
 
@@ -21,18 +23,31 @@ return plugin.provider({
 
   open = function(options, ctx)
     local cwd = workdir.resolve(ctx.settings.working_dir or ctx.dir, options.working_dir)
-    local own = workdir.with_copies(cwd, ctx.settings.copy_dirs, ctx)
+    local own, private, stream
+    if not ctx.settings.sync then -- else the sync brings the project and the copies
+      if options.copy then
+        local root, rest = sync.root(ctx.settings, cwd)
+        private = workdir.private(root, sync.options(root, ctx.settings))
+        own = private .. rest
+      end
+      own = workdir.with_copies(cwd, ctx.settings.copy_dirs, own)
+      private = private or own
+    end
     return {
+      agent = "host",
+      sees_project = true,
       cwd = own or cwd,
       env = options.env,
       shell = options.shell,
       memory = options.memory,
       slots = ctx.settings.max_parallel,
       connect = function()
-        return process.stream({ uv.exepath(), "agent" }, { cwd = own or cwd })
+        stream = process.stream({ uv.exepath(), "agent" }, { cwd = own or cwd })
+        return stream
       end,
       close = function()
-        if own then workdir.remove(own) end
+        if stream then stream:reap() end
+        if private then workdir.remove(private) end
       end,
     }
   end,

@@ -19,6 +19,12 @@ local samples = {
   { "to_agent", "put", 8, { mode = 420, path = "/tmp/x", bytes = "content" } },
   { "to_agent", "mkdtemp", 9, { prefix = "p" } },
   { "to_agent", "ping", 10, {} },
+  { "to_agent", "sync", 11, { key = "k", folder = "/f", digest = ("d"):rep(32) } },
+  { "to_agent", "entries", 11, { bytes = "\0\1" } },
+  { "to_agent", "chunk", 11, { index = 3, bytes = "\0\1" } },
+  { "to_agent", "list", 12, { folder = "/f", newer_us = 1 << 40, older_us = 2, globs = { "**", "a" } } },
+  { "to_agent", "get", 13, { folder = "/f", path = "a/b", most = 1 << 40 } },
+  { "to_agent", "stop", 13, {} },
   { "to_host", "hello", 0, {
     version = 1, arch = "x86_64", cpus = 2, memory = 1 << 33, hostname = "h", cwd = "/",
   } },
@@ -33,6 +39,10 @@ local samples = {
   { "to_host", "done", 8, { errno = 2, message = "no" } },
   { "to_host", "pong", 10, {} },
   { "to_host", "error", 0, { message = "because" } },
+  { "to_host", "need", 11, { what = 1, bytes = "\0\0\0\0" } },
+  { "to_host", "taken", 11, { bytes = 65536 } },
+  { "to_host", "found", 12, { bytes = "\0" } },
+  { "to_host", "data", 13, { bytes = "\0" } },
 }
 
 local function expected(sample)

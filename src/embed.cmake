@@ -1,11 +1,18 @@
 # Writes OUT, a C file with `const struct embedded_file embedded_files[]`: each file as an array of bytes under a name.
-# FILES: "|"-separated paths relative to ROOT, which are their names too. BINARIES: "|"-separated NAME=PATH.
+# FILES: "|"-separated paths relative to ROOT, which are their names too. BINARIES: "|"-separated NAME=PATH; each comes
+# with a NAME.sha256, by which a copy of it is known elsewhere.
 string(REPLACE "|" ";" FILES "${FILES}")
 string(REPLACE "|" ";" BINARIES "${BINARIES}")
 foreach(path IN LISTS FILES)
   list(APPEND ALL "${path}=${ROOT}/${path}")
 endforeach()
-list(APPEND ALL ${BINARIES})
+foreach(pair IN LISTS BINARIES)
+  string(REGEX MATCH "^([^=]*)=(.*)$" _ "${pair}")
+  set(sum ${OUT}.${CMAKE_MATCH_1}.sha256)
+  file(SHA256 ${CMAKE_MATCH_2} hash)
+  file(WRITE ${sum} ${hash})
+  list(APPEND ALL "${pair}" "${CMAKE_MATCH_1}.sha256=${sum}")
+endforeach()
 set(arrays "")
 set(entries "")
 set(i 0)

@@ -178,6 +178,7 @@ static int open_libraries(lua_State *L) {
   static const luaL_Reg modules[] = {{"luv", luaopen_luv},
                                      {"cjson", luaopen_cjson},
                                      {"cjson.safe", luaopen_cjson_safe},
+                                     {"runner.core.hash", luaopen_runner_core_hash},
                                      {"runner.core.host", luaopen_runner_core_host},
                                      {"runner.core.http", luaopen_runner_core_http},
                                      {"runner.core.regex", luaopen_runner_core_regex},

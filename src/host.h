@@ -4,6 +4,7 @@
 
 #include <lua.h>
 
+int luaopen_runner_core_hash(lua_State *L);
 int luaopen_runner_core_host(lua_State *L);
 int luaopen_runner_core_http(lua_State *L);
 int luaopen_runner_core_regex(lua_State *L);

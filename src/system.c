@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <lauxlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fail.h"
@@ -38,10 +39,32 @@ static int system_lock(lua_State *L) {
   return fail_errno(L, err, path);
 }
 
+static lua_Integer nanoseconds(struct timespec t) {
+  return (lua_Integer)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* lstat(path) -> type, mode, size, mtime_ns, ctime_ns, inode | nil, message, code. type: "file", "link", "directory",
+ * "other"; mode: permissions only. Several values instead of luv's table of tables: thousands of files a run. */
+static int system_lstat(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  struct stat st;
+  if (lstat(path, &st) < 0) return fail_errno(L, errno, path);
+  lua_pushstring(L, S_ISREG(st.st_mode)   ? "file"
+                    : S_ISLNK(st.st_mode) ? "link"
+                    : S_ISDIR(st.st_mode) ? "directory"
+                                          : "other");
+  lua_pushinteger(L, st.st_mode & 0777);
+  lua_pushinteger(L, st.st_size);
+  lua_pushinteger(L, nanoseconds(st.st_mtim));
+  lua_pushinteger(L, nanoseconds(st.st_ctim));
+  lua_pushinteger(L, (lua_Integer)st.st_ino);
+  return 6;
+}
+
 static const luaL_Reg lock_methods[] = {
     {"close", lock_close}, {"__close", lock_close}, {"__gc", lock_close}, {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"lock", system_lock}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"lock", system_lock}, {"lstat", system_lstat}, {NULL, NULL}};
 
 int luaopen_runner_core_system(lua_State *L) {
   luaL_newmetatable(L, LOCK);

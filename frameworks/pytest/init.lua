@@ -9,6 +9,7 @@
 --- imported), workers collect for themselves.
 
 local errors = require("runner.errors")
+local plain = require("frameworks.pytest.plain")
 local plugin = require("runner.plugin")
 local workers = require("frameworks.pytest.workers")
 local zygote = require("frameworks.pytest.zygote")
@@ -35,6 +36,7 @@ return plugin.framework({
         ('framework pytest: isolation: expected "worker", "test" or "process", got %q')
           :format(options.isolation))
     end
+    if ctx.agent.plain then return plain.open(options, ctx) end
     local session = zygote.open(options, ctx)
     function session:worker(slot, report)
       local kind = options.isolation == "process" and workers.single or workers.resident

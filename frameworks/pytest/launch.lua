@@ -2,7 +2,8 @@
 
 local M = {}
 
-M.PLUGIN = "runner_worker"
+M.PACKAGE = "runner_worker"
+M.PLUGIN = M.PACKAGE .. ".plugin"
 
 -- The shell puts our folder in front of whatever PYTHONPATH is in the sandbox.
 local SCRIPT = 'PYTHONPATH=$1${PYTHONPATH:+:$PYTHONPATH}; export PYTHONPATH; shift; %s'

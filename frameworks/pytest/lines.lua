@@ -10,9 +10,16 @@ function M.encode(message)
   return assert(cjson.encode(message)) .. "\n"
 end
 
+-- Messages are at most two tables deep where an optional field may be.
 local function without_nulls(message)
   for key, value in pairs(message) do
-    if value == cjson.null then message[key] = nil end
+    if value == cjson.null then
+      message[key] = nil
+    elseif type(value) == "table" then
+      for inner, field in pairs(value) do
+        if field == cjson.null then value[inner] = nil end
+      end
+    end
   end
   return message
 end

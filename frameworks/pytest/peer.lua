@@ -1,5 +1,5 @@
 --- A pytest process that runs tests: a fork of the session's zygote, or a process of its own ("fresh") when forking is
---- refused or not wanted. Speaks the protocol described in worker.py. Plain callbacks, no tasks.
+--- refused or not wanted. Speaks the protocol described in worker/__init__.py. Plain callbacks, no tasks.
 
 local uv = require("luv")
 local launch = require("frameworks.pytest.launch")
@@ -16,6 +16,7 @@ local M = {}
 ---@field bye table? it has run its session to the end
 ---@field items table<integer, table> by token: pushed, not finished
 ---@field running table? item
+---@field settling string? fixtures are being torn down; the last test's id, or ""
 local Peer = {}
 Peer.__index = Peer
 
@@ -70,6 +71,7 @@ end
 
 --- Fixtures are being torn down between two tests, where no test's clock runs.
 function on_message.settling(self, message)
+  self.settling = message.settling
   local limit = self.session.ctx.settings.test_timeout
   if not limit then return end
   self.clock:start(math.ceil(limit * 1000), 0, function()
@@ -82,6 +84,7 @@ function on_message.settling(self, message)
 end
 
 function on_message.settled(self)
+  self.settling = nil
   self.clock:stop()
 end
 
@@ -178,7 +181,7 @@ local function start_fresh(self)
     env = launch.environment(session.options, self.slot),
     on_exit = function(_, exit) on_exit(self, exit) end,
   })
-  self.command:write(lines.encode({ mode = "fresh", slot = self.slot, files = self.files }))
+  self.command:write(lines.encode({ slot = self.slot, files = self.files }))
   for _, line in ipairs(self.said) do self.command:write(line) end
 end
 
@@ -191,7 +194,7 @@ local function start_fork(self)
       self.session:with_template(function() start_fresh(self) end)
     end,
   })
-  self.command:write(lines.encode({ mode = "slot", slot = self.slot }))
+  self.command:write(lines.encode({ slot = self.slot }))
 end
 
 ---@class pytest.PeerHandlers

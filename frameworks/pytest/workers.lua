@@ -30,6 +30,16 @@ end
 local Resident = {}
 Resident.__index = Resident
 
+--- The process ended while it tore fixtures down, or before it had: the project's doing.
+local function blame_teardown(self, exit)
+  local id = self.peer.settling
+  self.report.problem({
+    kind = "teardown", id = id ~= "" and id or nil,
+    message = ("worker %d %s %s"):format(self.slot.index, launch.describe_exit(exit),
+      id and "while it tore fixtures down" or "before its session had ended"),
+  })
+end
+
 local function closed(self, exit)
   for _, leak in ipairs(exit.leaks) do
     self.report.problem({
@@ -37,17 +47,16 @@ local function closed(self, exit)
     })
   end
   if self.peer.bye or self.peer.killed or self.peer.dumping then return end
-  self.report.problem({
-    kind = "teardown",
-    message = ("worker %d %s before its session had ended")
-      :format(self.slot.index, launch.describe_exit(exit)),
-  })
+  blame_teardown(self, exit)
 end
 
 local function died(self, exit, tail)
   if exit.kind == "exited" and not self.peer.hello then
     local _, message = launch.diagnose(self.session.options, exit, tail)
     self.report.problem({ kind = "infrastructure", message = message, text = tail })
+  elseif self.peer.settling and exit.kind ~= "lost" then
+    if not self.peer.dumping then blame_teardown(self, exit) end -- else it was told that it took too long
+    exit.told = true
   end
   self.report.exited(exit)
 end
@@ -124,8 +133,11 @@ function M.single(session, slot, report)
   return setmetatable(self, Single)
 end
 
-local function result_of(exit, result, tail)
-  if not result then
+local function result_of(exit, result, tail, began)
+  if not result and not began and exit.kind == "exited" then
+    result = { status = "failed", duration = exit.wall, trace = tail ~= "" and tail or nil }
+    result.message = "pytest ended before it could run the test"
+  elseif not result then
     result = { status = "crashed", duration = exit.wall, trace = tail ~= "" and tail or nil }
     result.message = "the test's process " .. launch.describe_exit(exit)
     result.exit_code, result.signal = exit.code, exit.signal
@@ -159,7 +171,7 @@ local function run_next(self)
     end,
     exited = function(exit, tail)
       self.item = nil
-      result = result_of(exit, result, tail)
+      result = result_of(exit, result, tail, self.peer.hello)
       count_failure(self.session, result)
       if exit.kind == "lost" then
         ended(self)

@@ -8,6 +8,10 @@ local lines = require("frameworks.pytest.lines")
 local task = require("runner.task")
 
 local TAIL = 64 * 1024
+local MODULES = {
+  "__init__", "collect", "control", "coverage", "exits", "fork", "forkable", "item", "node", "output", "plugin",
+  "results", "slot", "stacks", "terminal", "text", "zygote",
+}
 local PATIENCE_S = 25 -- for the end of the process, which may write a coverage report
 
 local M = {}
@@ -35,7 +39,8 @@ function on_message.tests(self, message)
 end
 
 function on_message.problem(self, message)
-  self.problems[#self.problems + 1] = message.problem
+  local list = self.about and self.closing_problems or self.problems
+  list[#list + 1] = message.problem
 end
 
 function on_message.log(self, message)
@@ -92,6 +97,16 @@ local function on_exit(self, exit)
   answer_waiting(self)
 end
 
+-- All files at once: one round trip.
+local function put_package(ctx, folder)
+  task.scope(function(scope)
+    for _, name in ipairs(MODULES) do
+      local source = host.resource(("frameworks/pytest/worker/%s.py"):format(name))
+      scope:spawn(ctx.put, ("%s/%s/%s.py"):format(folder, launch.PACKAGE, name), source)
+    end
+  end)
+end
+
 --- Starts to collect; does not wait for it.
 ---@param options table
 ---@param ctx table
@@ -103,8 +118,7 @@ function M.open(options, ctx)
     collected = task.event(), ended = task.event(), waiting = {}, tail = "", failed = 0, peers = 0,
   }, Session)
   self.folder = ctx.tmpdir()
-  local file = ("%s/%s.py"):format(self.folder, launch.PLUGIN)
-  ctx.put(file, host.resource("frameworks/pytest/worker.py"))
+  put_package(ctx, self.folder)
   local read = lines.reader(function(message) read_message(self, message) end)
   self.zygote = ctx.spawn({
     argv = launch.argv(options, self.folder),
@@ -117,7 +131,7 @@ function M.open(options, ctx)
     end,
     on_exit = function(_, exit) on_exit(self, exit) end,
   })
-  self.zygote:write(lines.encode({ mode = "zygote" }))
+  self.zygote:write(lines.encode({ zygote = true }))
   return self
 end
 
@@ -173,6 +187,11 @@ end
 function Session:close()
   if self.gone then return self.closing_problems end
   self.closing = true
+  if not self.about then -- it collects and does not listen; nobody wants to know any more
+    self.zygote:kill(self.ctx.settings.grace)
+    self.ended:wait()
+    return self.closing_problems
+  end
   self.zygote:write(lines.encode({ close = true, failed = self.failed }))
   local ok = task.deadline(PATIENCE_S, function() self.ended:wait() end)
   if not ok then self.zygote:kill(self.ctx.settings.grace) end

@@ -10,6 +10,7 @@ local M = {}
 
 local EXIT_KINDS = { [0] = "exited", "signaled", "failed", "dropped" }
 local CLOSED = "the link to the agent is closed"
+local TRANSFER_FRAMES = { need = true, taken = true, found = true, data = true }
 local STREAM_NAMES = { [1] = "stdout", [2] = "stderr", [3] = "control" }
 
 ---@class runner.AgentInfo what an agent says of its sandbox
@@ -22,6 +23,7 @@ local STREAM_NAMES = { [1] = "stdout", [2] = "stderr", [3] = "control" }
 
 ---@class runner.Agent
 ---@field info runner.AgentInfo? nil until on_ready
+---@field received integer bytes that ever came
 local Agent = {}
 Agent.__index = Agent
 Agent.__name = "runner.agent"
@@ -60,13 +62,14 @@ end
 
 -- Ends everything that waits for an answer.
 local function abandon(self, message)
-  local commands, requests = self.commands, self.requests
-  self.commands, self.requests = {}, {}
+  local commands, requests, transfers = self.commands, self.requests, self.transfers
+  self.commands, self.requests, self.transfers = {}, {}, {}
   local ids = {}
   for id in pairs(commands) do ids[#ids + 1] = id end
   table.sort(ids)
   for _, id in ipairs(ids) do commands[id]:_lost(message) end
   for _, request in pairs(requests) do request(message) end
+  for _, transfer in pairs(transfers) do transfer.on.done(message) end
 end
 
 local function stop(self)
@@ -143,6 +146,12 @@ function handlers.exit(self, f, command)
 end
 
 function handlers.done(self, f, request)
+  local transfer = self.transfers[f.id]
+  if transfer then
+    self.transfers[f.id] = nil
+    if f.errno ~= 0 then transfer.on.done(f.message, nil, f.errno) else transfer.on.done(nil, f.message) end
+    return
+  end
   self.requests[f.id] = nil
   if f.errno ~= 0 then request(f.message) else request(nil, f.message) end
 end
@@ -150,6 +159,15 @@ end
 function handlers.pong(self, f, request)
   self.requests[f.id] = nil
   request(nil)
+end
+
+-- What a transfer was not started for is malformed.
+for name in pairs(TRANSFER_FRAMES) do
+  handlers[name] = function(_, f, transfer)
+    local on = transfer.on[name]
+    if not on then return name:upper() .. " for something else" end
+    return on(f)
+  end
 end
 
 handlers["error"] = function(_, f)
@@ -165,7 +183,9 @@ local function dispatch(self, f)
   elseif not self.info then
     return lose(self, ("the agent's first frame was %s, not HELLO"):format(type:upper()))
   elseif type == "done" or type == "pong" then
-    subject = self.requests[f.id]
+    subject = self.requests[f.id] or type == "done" and self.transfers[f.id]
+  elseif TRANSFER_FRAMES[type] then
+    subject = self.transfers[f.id]
   else
     subject = self.commands[f.id]
   end
@@ -179,6 +199,7 @@ end
 
 local function on_bytes(self, bytes, err)
   if self.over or (self.closing and bytes) then return end
+  self.received = self.received + #(bytes or "")
   if not bytes then
     local reason = err and ("the link to the agent broke: " .. tostring(err))
       or self.info and "the agent ended" or "the agent ended before it said hello"
@@ -210,7 +231,9 @@ function M.connect(stream, options)
     outgoing = {},
     commands = {},
     requests = {},
+    transfers = {},
     last_id = 0,
+    received = 0,
   }, Agent)
   self.flush = function() flush(self) end
   self.dispatch = function(f) dispatch(self, f) end
@@ -275,10 +298,49 @@ function Agent:mkdtemp(prefix, on_done)
   request(self, "mkdtemp", { prefix = prefix }, function(err, path) on_done(path, err) end)
 end
 
+---@class runner.Transfer a SYNC, LIST or GET that goes on
+local Transfer = {}
+Transfer.__index = Transfer
+
+--- Sends a frame that belongs to it.
+---@param name string
+---@param fields table?
+function Transfer:send(name, fields)
+  if self.agent.transfers[self.id] == self then return self.agent:_send(name, self.id, fields) end
+end
+
+--- Starts a transfer. `on` has a function for each kind of frame that may come back (need, taken, found, data; they
+--- return a message when the frame makes no sense), and `done(err?, value?, errno?)`, called exactly once.
+---@param name "sync"|"list"|"get"
+---@param fields table
+---@param on table<string, fun(f: table): string?>
+---@return runner.Transfer
+function Agent:transfer(name, fields, on)
+  local transfer = setmetatable({ agent = self, id = next_id(self), on = on }, Transfer)
+  local sent, message
+  if self.over or self.closing then
+    message = CLOSED
+  else
+    self.transfers[transfer.id] = transfer
+    sent, message = self:_send(name, transfer.id, fields)
+  end
+  if not sent then
+    self.transfers[transfer.id] = nil
+    later(function() on.done(message) end)
+  end
+  return transfer
+end
+
 --- Asks for a sign of life.
 ---@param on_pong fun(err: string?) err when the link died instead
 function Agent:ping(on_pong)
   request(self, "ping", {}, on_pong)
+end
+
+--- Declares the link dead, because of a silence that it does not notice itself. All that runs ends as "lost".
+---@param message string
+function Agent:give_up(message)
+  lose(self, message)
 end
 
 --- Ends the agent: it kills all that still runs (those commands end as "lost"), cleans up and goes. A second call no

@@ -40,12 +40,20 @@ end
 ---@param attempt integer
 ---@return string
 function M.file_name(id, attempt)
+  return M.slug(id, attempt) .. ".log"
+end
+
+--- The same without an ending: the name of a folder for what belongs to an attempt.
+---@param id string
+---@param attempt integer
+---@return string
+function M.slug(id, attempt)
   local slug = #id > 400 and id:sub(1, 200) .. "-" .. id:sub(-200) or id
   slug = slug:gsub("[^%w_.]+", "-"):gsub("^[-.]+", "")
   if #slug > 80 then
     slug = slug:sub(1, 40) .. slug:sub(-40)
   end
-  return ("%s-%s.attempt%d.log"):format(slug ~= "" and slug or "test", hash(id), attempt)
+  return ("%s-%s.attempt%d"):format(slug ~= "" and slug or "test", hash(id), attempt)
 end
 
 --- Whether a file in the logs folder is one of ours, so that it may be removed.

@@ -108,7 +108,7 @@ end
 ---@param status string
 ---@param result table see the plug-in interface
 ---@param where { sandbox: string, slot: integer }
----@param stopping boolean no further attempts
+---@param stopping string? why there are no further attempts
 ---@return runner.Item? again the next attempt, when there is one
 function Attempts:finished(item, status, result, where, stopping)
   local record = self.records[item.id]
@@ -129,7 +129,7 @@ function Attempts:finished(item, status, result, where, stopping)
   end
   self.options.emit(event)
   self.options.hook("result", item.test, event)
-  record.reason = result.reason
+  record.reason = result.reason or state == "not_run" and stopping or nil
   record.duration = (record.duration or 0) + event.duration
   if state then
     self:decided(record)

@@ -22,10 +22,12 @@ M.DEFAULT = "runner.lua"
 ---@field path string absolute
 ---@field dir string absolute folder of the file
 ---@field max_parallel integer slots at once, at least 1
+---@field max_parallel_given boolean somebody chose that number
 ---@field test_timeout number? seconds; nil: no limit
 ---@field slow_timeout number? seconds; nil: never reported as slow
 ---@field global_timeout number? seconds; nil: no limit
 ---@field grace number seconds
+---@field ping number? seconds between two signs of life of a sandbox; nil: none are asked for
 ---@field retries integer
 ---@field fail_fast boolean
 ---@field max_fail integer?
@@ -34,6 +36,9 @@ M.DEFAULT = "runner.lua"
 ---@field working_dir string absolute, exists
 ---@field env table<string, string|false> false: unset
 ---@field copy_dirs { from: string, to: string }[] from: absolute, exists
+---@field sync boolean|string[]|nil bring the project's files; paths that are to go along although they are ignored
+---@field init_command string? run once in each sandbox
+---@field download { globs: string[], on: "always"|"failure", max: integer }? max: bytes per attempt
 ---@field providers runner.Bound[] at least one
 ---@field groups runner.Group[] at least one
 ---@field filters string[]? texts given on the command line; a test's name must hold one
@@ -150,23 +155,61 @@ local function read_report(checker, value, dir)
   return report
 end
 
+--- Patterns and options in one table: { "out/**", on = "always" }.
+local function read_download(checker, value)
+  if value == nil then return nil end
+  local options, globs = {}, {}
+  for key, item in next, checkers.is_plain(value) and value or {} do
+    if math.type(key) ~= "integer" then options[key] = item else globs[key] = item end
+  end
+  local download = checker:table(schema.download, checkers.is_plain(value) and options or value, { "download" })
+  local list, problems = types.check("string[]", globs)
+  for _, problem in ipairs(problems or {}) do
+    checker:problem({ "download", table.unpack(problem.path) }, "%s", problem.message)
+  end
+  for i, glob in ipairs(list or {}) do
+    -- A folder stands for all in it.
+    list[i] = glob:gsub("^%./+", ""):gsub("/$", "/**")
+    if glob == "" or path.leads_out(glob) or glob:find("//", 1, true) or glob:find("%z") or #glob > 1000 then
+      checker:problem({ "download", i }, "expected a pattern of files inside the tests' folder, got %s",
+        types.describe(glob))
+    end
+  end
+  if #(list or {}) == 0 and not problems and checkers.is_plain(value) then
+    checker:problem({ "download" }, 'no pattern; name at least one, such as "screenshots/**"')
+  end
+  download.globs = list
+  return download
+end
+
+local function check_sync(checker, value)
+  for i, text in ipairs(type(value) == "table" and value or {}) do
+    if text == "" or path.leads_out(text) then
+      checker:problem({ "sync", i }, "expected a path inside the project, got %s", types.describe(text))
+    end
+  end
+end
+
 --- Bring the table of a configuration into normal form. Raises one error that lists all its problems.
 local function normalise(value, shown, file, user_modules)
   local dir = user_modules.dir
   local checker = checkers.new(shown, dir, user_modules)
   local config = checker:table(schema.settings, value, {})
-  for _, key in ipairs({ "test_timeout", "slow_timeout", "global_timeout" }) do
+  for _, key in ipairs({ "test_timeout", "slow_timeout", "global_timeout", "ping" }) do
     if config[key] == "none" then
       config[key] = nil
     end
   end
   config.path, config.dir = file, dir
+  config.max_parallel_given = config.max_parallel ~= nil
   config.max_parallel = M.parallel(config.max_parallel)
   config.providers = read_providers(checker, config.provider)
   config.groups = groups.read(checker, config.framework, config.groups, config)
   config.provider, config.framework = nil, nil
   config.report = read_report(checker, config.report, dir)
   config.on = checker:table(schema.on, config.on, { "on" })
+  config.download = read_download(checker, config.download)
+  check_sync(checker, config.sync)
 
   config.working_dir = path.absolute(config.working_dir, dir)
   local stat = uv.fs_stat(config.working_dir)

@@ -22,6 +22,7 @@ function M.collect(sandbox, groups, warn)
       end)
     end
   end)
+  task.checkpoint() -- cancelled: not all were asked
 
   local tests, problems, owner, taken = {}, {}, {}, {}
   for i, group in ipairs(groups) do

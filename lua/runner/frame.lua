@@ -11,6 +11,9 @@ M.WINDOW = 256 * 1024
 
 M.flags = { control = 1, forkserver = 2, stdin = 4, merge = 8, clear_env = 16 }
 M.exit_flags = { timed_out = 1, killed = 2 }
+M.SYNC_WINDOW = 512 * 1024
+M.entries = { file = 1, link = 2, directory = 3 }
+M.needs = { listing = 0, files = 1, over = 2 }
 M.streams = { stdin = 0, stdout = 1, stderr = 2, control = 3 }
 
 local LIST_MAX = 4096
@@ -35,6 +38,12 @@ local host_frames = {
   layout("put", 7, "I4s4", { "mode", "path" }, "bytes"),
   layout("mkdtemp", 8, "s4", { "prefix" }),
   layout("ping", 9, "", {}),
+  layout("sync", 10, "s4s4s4", { "key", "folder", "digest" }),
+  layout("entries", 11, "", {}, "bytes"),
+  layout("chunk", 12, "I4", { "index" }, "bytes"),
+  layout("list", 13, "s4I8I8", { "folder", "newer_us", "older_us" }, "lists", { "globs" }),
+  layout("get", 14, "s4s4I8", { "folder", "path", "most" }),
+  layout("stop", 15, "", {}),
 }
 
 local agent_frames = {
@@ -47,6 +56,10 @@ local agent_frames = {
   layout("done", 70, "I4s4", { "errno", "message" }),
   layout("pong", 71, "", {}),
   layout("error", 72, "s4", { "message" }),
+  layout("need", 73, "B", { "what" }, "bytes"),
+  layout("taken", 74, "I4", { "bytes" }),
+  layout("found", 75, "", {}, "bytes"),
+  layout("data", 76, "", {}, "bytes"),
 }
 
 local function index(layouts)

@@ -16,7 +16,7 @@ M.API = 1
 
 --- The plug-ins that come with runner, by kind.
 M.builtin = {
-  provider = { "local" },
+  provider = { "local", "docker", "ssh", "command", "remote" },
   framework = { "command", "pytest" },
 }
 
@@ -38,7 +38,7 @@ M.builtin = {
 ---@field where string? "file:line" of the call
 
 local functions = {
-  provider = { required = { "open" }, optional = { "slots", "prepare", "finish" } },
+  provider = { required = { "open" }, optional = { "slots", "sandboxes", "prepare", "finish", "gc" } },
   framework = { required = { "session", "command" }, optional = { "discover" } },
 }
 

@@ -1,6 +1,12 @@
---- The sandboxes of a run: opened all at once without a barrier, replaced when lost, closed when nothing is left to do.
+--- The sandboxes of a run: opened without a barrier, replaced when lost, closed when nothing is left to do.
+---
+--- `max_parallel` counts slots over all sandboxes. They are dealt round robin, one each until every slot is given out
+--- or every sandbox has what it can take; a sandbox that does not tell before it is open counts as able to take all.
+--- What one cannot take, because it has few cores or could not be opened, goes to the others. A sandbox without a
+--- share is not opened until one becomes free.
 
 local errors = require("runner.errors")
+local hold = require("runner.hold")
 local sandbox = require("runner.sandbox")
 local slot = require("runner.slot")
 local task = require("runner.task")
@@ -11,26 +17,134 @@ local OPEN_ATTEMPTS = 3
 local OPEN_DELAY_S = 0.5
 
 ---@class runner.Pool
+---@field package entries runner.PoolEntry[] those that may still serve; the open ones first, in order of readiness
+---@field package budget number slots in all
+---@field package wanted number slots that there is work for
+---@field slots integer dealt, also to sandboxes that are not yet open
 local Pool = {}
 Pool.__index = Pool
+
+---@class runner.PoolEntry one place for a sandbox, and for those that replace it
+---@field id string
+---@field provider table bound provider
+---@field target table? of the provider's `sandboxes`
+---@field capacity integer? slots that it can take; nil: known once it is open
+---@field share integer slots that it was dealt
+---@field turn runner.Event set to true once it has a share, to false when it is no longer needed
+---@field handle runner.Scope its task
+---@field scope runner.Scope? of its slots, while it serves
+---@field running integer slots
+
+--- How many slots there may be at once. A pool of machines is used in full unless somebody said otherwise: the cores
+--- of this one mean nothing there.
+---@param settings runner.Config
+---@return integer? nil: no limit
+function M.budget(settings)
+  if settings.max_parallel_given then return settings.max_parallel end
+  for _, provider in ipairs(settings.providers) do
+    if provider.plugin.sandboxes then return nil end
+  end
+  return settings.max_parallel
+end
 
 ---@param run runner.Run
 ---@return runner.Pool
 function M.new(run)
-  return setmetatable({ run = run, ready = task.event(), opening = 0, wanted = math.huge, workers = 0 }, Pool)
+  return setmetatable({
+    run = run, ready = task.event(), entries = {}, wanted = math.huge, indexes = {},
+    budget = M.budget(run.settings) or math.huge,
+  }, Pool)
 end
 
---- How many sandboxes of each provider the run wants, and how many slots each has.
+--- Every sandbox that the run may use.
 local function plan(settings)
   local share = math.max(1, settings.max_parallel // #settings.providers)
-  local list = {}
+  local list, names = {}, {}
+  local function add(provider, name, capacity, target)
+    local id, n = ("%s-%s"):format(provider.name, name), 1
+    while names[id] do
+      n = n + 1
+      id = ("%s-%s-%d"):format(provider.name, name, n)
+    end
+    names[id] = true
+    list[#list + 1] = {
+      provider = provider, id = id, capacity = capacity, target = target, share = 0, running = 0, losses = 0,
+      turn = task.event(),
+    }
+  end
   for _, provider in ipairs(settings.providers) do
-    local slots = provider.plugin.slots and provider.plugin.slots(provider.options, settings) or 1
-    for _ = 1, math.max(1, math.ceil(share / slots)) do
-      list[#list + 1] = { provider = provider, slots = slots, id = ("%s-%d"):format(provider.name, #list + 1) }
+    local plugin, options = provider.plugin, provider.options
+    if plugin.sandboxes then
+      for _, target in ipairs(plugin.sandboxes(options, settings)) do
+        add(provider, target.name, math.tointeger(target.slots), target)
+      end
+    else
+      local slots = plugin.slots and plugin.slots(options, settings) or 1
+      for _ = 1, math.max(1, math.ceil(share / slots)) do add(provider, #list + 1, slots) end
     end
   end
   return list
+end
+
+-- Slots -------------------------------------------------------------------------------------------------------------
+
+local function take_index(self)
+  local index = 0
+  while self.indexes[index] do index = index + 1 end
+  self.indexes[index] = true
+  return index
+end
+
+--- Starts slots up to the entry's share.
+local function grow(self, entry)
+  local run, opened = self.run, entry.opened
+  while entry.running < entry.share and not opened.lost and not entry.scope:is_cancelled() do
+    local one = slot.new(run, opened, take_index(self))
+    run.slots[#run.slots + 1] = one
+    entry.running = entry.running + 1
+    entry.scope:spawn(function()
+      one:loop()
+      self.indexes[one.index] = nil
+      for i, other in ipairs(run.slots) do
+        if other == one then table.remove(run.slots, i) break end
+      end
+    end)
+  end
+end
+
+--- Deals the slots anew. Nobody who is open loses any, for what others can take only becomes less.
+local function deal(self)
+  local entries = self.entries
+  local left = math.min(self.budget, self.wanted)
+  local unknown = self.budget == math.huge and 1 or self.budget
+  for _, entry in ipairs(entries) do entry.share = 0 end
+  self.slots = 0
+  local dealt
+  repeat
+    dealt = false
+    for _, entry in ipairs(entries) do
+      if left > 0 and entry.share < (entry.capacity or unknown) then
+        entry.share = entry.share + 1
+        left, self.slots, dealt = left - 1, self.slots + 1, true
+      end
+    end
+  until not dealt
+  if self.run.schedule then self.run.schedule:resize(self.slots) end
+  for _, entry in ipairs({ table.unpack(entries) }) do
+    if entry.scope then grow(self, entry) elseif entry.share > 0 then entry.turn:set(true) end
+  end
+end
+
+local function remove(self, entry)
+  for i, other in ipairs(self.entries) do
+    if other == entry then table.remove(self.entries, i) break end
+  end
+end
+
+-- The life of a sandbox ---------------------------------------------------------------------------------------------
+
+local function is_final(err)
+  return errors.is(err, "config") or errors.is(err, "cancelled") or errors.is(err) and err.context.permanent
 end
 
 local function open(self, entry)
@@ -39,7 +153,7 @@ local function open(self, entry)
     run.bus:emit({ event = "sandbox_started", sandbox = entry.id, provider = entry.provider.name })
     local ok, opened = pcall(sandbox.open, entry.provider, entry.id, run, function(lost)
       run.bus:emit({ event = "sandbox_lost", sandbox = lost.id, message = tostring(lost.lost) })
-    end)
+    end, entry.target)
     if ok then
       run.bus:emit({
         event = "sandbox_ready", sandbox = entry.id, slots = opened.slots, arch = opened.info.arch,
@@ -47,67 +161,103 @@ local function open(self, entry)
       })
       return opened
     end
-    if errors.is(opened, "config") or errors.is(opened, "cancelled") or try == OPEN_ATTEMPTS then error(opened, 0) end
-    run:problem({ kind = "infrastructure", sandbox = entry.id, message = tostring(opened) })
-    task.sleep(OPEN_DELAY_S * try)
+    if is_final(opened) or try == OPEN_ATTEMPTS then error(opened, 0) end
+    task.checkpoint()
+    run.log("warning", "%s: %s; trying again", entry.id, tostring(opened))
+    task.sleep((run.settings.open_delay or OPEN_DELAY_S) * try)
   end
 end
 
 --- Runs the slots of an open sandbox until nothing is left for them.
-local function serve(self, entry, opened)
-  local run = self.run
-  run.gate:wait()
+local function serve(self, entry)
+  self.run.gate:wait()
   task.scope(function(scope)
-    for i = 1, opened.slots do
-      if self.workers >= self.wanted and self.workers > 0 then break end
-      entry.first = entry.first or self.workers
-      if i > (entry.claimed or 0) then
-        self.workers = self.workers + 1
-        entry.claimed = i
-      end
-      local one = slot.new(run, opened, entry.first + i - 1)
-      run.slots[#run.slots + 1] = one
-      scope:spawn(function()
-        one:loop()
-        for k, other in ipairs(run.slots) do
-          if other == one then table.remove(run.slots, k) break end
-        end
-      end)
-    end
+    entry.scope = scope
+    grow(self, entry)
   end)
+end
+
+--- It is open: now it is known what it can take, and those that were open before it come first.
+local function enter(self, entry, opened)
+  entry.opened, entry.capacity, entry.running = opened, opened.slots, 0
+  remove(self, entry)
+  local open_before = 0
+  for _, other in ipairs(self.entries) do open_before = open_before + (other.opened and 1 or 0) end
+  table.insert(self.entries, open_before + 1, entry)
+  self.ready:set(opened)
+  deal(self)
+end
+
+local function leave(self, entry)
+  entry.opened, entry.scope, entry.turn = nil, nil, task.event()
+  remove(self, entry)
+  if not self.over then
+    self.entries[#self.entries + 1] = entry
+    deal(self)
+  end
 end
 
 --- The life of one sandbox and of those that replace it.
 local function live(self, entry)
-  repeat
+  while entry.turn:wait() and not self.over do
     local opened = open(self, entry)
-    self.ready:set(opened)
-    local ok, err = pcall(serve, self, entry, opened)
+    if self.over then -- while it was being opened
+      opened:close()
+      return
+    end
+    enter(self, entry, opened)
+    local ok, err = pcall(serve, self, entry)
+    local schedule, served = self.run.schedule, entry.running > 0 and not opened.lost
+    if self.run.stopping or served or schedule and schedule:is_done() then self:finish() end
+    if ok then hold.wait(opened, self.run) end
     opened:close()
     self.run.bus:emit({ event = "sandbox_closed", sandbox = entry.id })
     if not ok then error(err, 0) end
-    entry.losses = (entry.losses or 0) + (opened.lost and 1 or 0)
-    local work_left = not self.run.stopping and self.run.schedule.pending > 0
-  until not (opened.lost and work_left and entry.losses < OPEN_ATTEMPTS)
+    if self.over then return end
+    entry.losses = entry.losses + (opened.lost and 1 or 0)
+    if entry.losses >= OPEN_ATTEMPTS then
+      errors.raise("transport", ("it was lost %d times, at last: %s"):format(entry.losses, tostring(opened.lost)))
+    end
+    leave(self, entry)
+  end
 end
 
---- Starts to open every sandbox, as tasks of `scope`. One that cannot be opened is a problem of the run; the run fails
+--- Starts to open the sandboxes, as tasks of `scope`. One that cannot be opened is a problem of the run; the run fails
 --- only when none can.
 ---@param scope runner.Scope
 function Pool:start(scope)
-  local entries = plan(self.run.settings)
-  self.opening = #entries
-  for _, entry in ipairs(entries) do
-    scope:spawn(function()
+  self.entries = plan(self.run.settings)
+  for _, entry in ipairs({ table.unpack(self.entries) }) do
+    entry.handle = scope:spawn(function()
       local ok, err = pcall(live, self, entry)
-      self.opening = self.opening - 1
-      if ok then return end
-      if errors.is(err, "cancelled") or errors.is(err, "config") or errors.is(err, "internal") then error(err, 0) end
-      self.run:problem({ kind = "infrastructure", sandbox = entry.id, message = tostring(err) })
-      self.failure = err
-      if self.opening == 0 and not self.ready:is_set() then self.ready:set(false) end
+      entry.ended = true
+      remove(self, entry)
+      self.run:sandbox_ended()
+      if not ok then
+        task.checkpoint() -- the run itself was cancelled: no failure of this sandbox
+        if errors.is(err, "cancelled") or errors.is(err, "config") or errors.is(err, "internal") then error(err, 0) end
+        -- What all sandboxes share fails once for all of them.
+        if err ~= self.failure then
+          self.run:problem({ kind = "infrastructure", sandbox = entry.id, message = tostring(err) })
+        end
+        self.failure = err
+      end
+      if self.over then return end
+      deal(self)
+      if #self.entries == 0 then self.ready:set(false) end
     end)
   end
+  deal(self)
+end
+
+--- Whether a sandbox of one of these providers is open or may still be.
+---@param providers table<string, true>
+---@return boolean
+function Pool:can_serve(providers)
+  for _, entry in ipairs(self.entries) do
+    if providers[entry.provider.name] then return true end
+  end
+  return false
 end
 
 --- The first sandbox that is ready. Raises when none could be opened.
@@ -123,6 +273,19 @@ end
 ---@param tests integer
 function Pool:limit(tests)
   self.wanted = math.max(1, tests)
+  deal(self)
+end
+
+--- No further sandbox is needed: those that wait or are being opened give up.
+function Pool:finish()
+  if self.over then return end
+  self.over = true
+  for _, entry in ipairs({ table.unpack(self.entries) }) do
+    if not entry.opened then
+      entry.turn:set(false)
+      entry.handle:cancel()
+    end
+  end
 end
 
 return M

@@ -7,7 +7,8 @@ local task = require("runner.task")
 
 local M = {}
 
-local READ_LIMIT = 4 * 1024 * 1024 -- of the output of `run`, per stream
+local REAP_GRACE_S = 5
+local READ_LIMIT = 4 * 1024 * 1024 -- of the output of `run`, per stream, unless told otherwise
 
 local function close(handle)
   if handle and not handle:is_closing() then handle:close() end
@@ -31,17 +32,26 @@ end
 --- Starts a process and returns the byte stream over its stdin and stdout; its stderr is ours.
 ---@param argv string[]
 ---@param options { cwd: string?, env: table? }?
----@return runner.Stream
+---@return runner.Stream stream also with `reap(self)`
 function M.stream(argv, options)
   options = options or {}
   local stdin, stdout = uv.new_pipe(false), uv.new_pipe(false)
-  local stream, process = {}, nil
+  local stream, process, gone = {}, nil, task.event()
   local on_end
 
   function stream:close()
     close(stdin)
     close(stdout)
     -- The agent ends by itself when its stdin ends; its exit closes the process handle.
+  end
+
+  --- Closes it and waits for the end of the process; one that hangs is killed.
+  ---@async
+  function stream:reap()
+    self:close()
+    if task.deadline(REAP_GRACE_S, function() gone:wait() end) then return end
+    process:kill("sigkill")
+    gone:wait()
   end
 
   local spawned, err = uv.spawn(argv[1], {
@@ -52,6 +62,7 @@ function M.stream(argv, options)
     detached = true, -- a Ctrl-C at the terminal is ours to handle, not the agent's
   }, function()
     close(process)
+    gone:set(true)
   end)
   if not spawned then
     stream:close()
@@ -89,12 +100,12 @@ end
 
 --- Runs a process to its end. Cancelled: it is killed.
 ---@param argv string[]
----@param options { cwd: string?, env: table? }?
+---@param options { cwd: string?, env: table?, limit: integer? }? `limit`: bytes kept of each stream
 ---@return runner.ProcessResult
 ---@async
 function M.run(argv, options)
   options = options or {}
-  local out = { "", "" }
+  local out, limit = { { size = 0 }, { size = 0 } }, options.limit or READ_LIMIT
   local result, err = task.await(function(resume)
     local pipes = { uv.new_pipe(false), uv.new_pipe(false) }
     local open, exit, process = 3, nil, nil
@@ -103,7 +114,7 @@ function M.run(argv, options)
       if open > 0 then return end
       close(process)
       for _, pipe in ipairs(pipes) do close(pipe) end
-      exit.stdout, exit.stderr = out[1], out[2]
+      exit.stdout, exit.stderr = table.concat(out[1]), table.concat(out[2])
       resume(exit)
     end
     local spawn_err
@@ -124,7 +135,9 @@ function M.run(argv, options)
     for i, pipe in ipairs(pipes) do
       pipe:read_start(function(_, bytes)
         if not bytes then return done() end
-        if #out[i] < READ_LIMIT then out[i] = out[i] .. bytes end
+        if out[i].size >= limit then return end
+        out[i].size = out[i].size + #bytes
+        table.insert(out[i], bytes)
       end)
     end
     return function()

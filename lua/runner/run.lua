@@ -4,6 +4,7 @@
 local uv = require("luv")
 local attempts = require("runner.attempts")
 local discover = require("runner.discover")
+local download = require("runner.download")
 local errors = require("runner.errors")
 local pool = require("runner.pool")
 local preparation = require("runner.preparation")
@@ -39,12 +40,17 @@ function M.new(options)
   self.groups = {}
   for _, group in ipairs(self.settings.groups) do
     group.individual = group.schedule == "individual"
+    if group.only_on then
+      group.providers = {}
+      for _, name in ipairs(group.only_on) do group.providers[name] = true end
+    end
     self.groups[group.name] = group
   end
-  self.idle, self.slots = {}, {}
+  self.idle, self.slots, self.downloading = {}, {}, {}
   self.prepared = preparation.new(self)
   self.problems, self.broken = {}, 0
   self.gate, self.queued = task.event(), task.event() -- tests are known; tests are in the queue
+  self.released = task.event() -- held sandboxes may go
   self.log = function(level, format, ...)
     self.bus:emit({ event = "log", level = level, message = format:format(...) })
   end
@@ -98,6 +104,20 @@ local function busiest(self, thief)
   return best
 end
 
+--- Gives up groups that wait for a provider of which no sandbox is left.
+local function drop_unserved(self)
+  for _, name in ipairs(self.schedule:waiting()) do
+    local only_on = self.groups[name].providers
+    if only_on and not self.pool:can_serve(only_on) then
+      self:problem({
+        kind = "infrastructure",
+        message = ("no sandbox of %s is left for the %d waiting tests of group %s")
+          :format(table.concat(self.groups[name].only_on, " or "), #self.schedule:drain(name), name),
+      })
+    end
+  end
+end
+
 --- The next items for a slot; waits while others may still give some back. nil: nothing is left for it.
 ---@param slot runner.Slot
 ---@return runner.Item[]?
@@ -109,7 +129,7 @@ function Run:next_items(slot)
   end
   while not slot.sandbox.lost do
     if self.stopping then self.schedule:drain() end
-    local options = { group = slot.group, sandbox = slot.sandbox.id }
+    local options = { group = slot.group, provider = slot.sandbox.provider.name, sandbox = slot.sandbox.id }
     options.picky = self:has_other_sandbox(slot.sandbox)
     local items = self.schedule:lease(slot, options)
     if not items and options.picky then
@@ -117,16 +137,22 @@ function Run:next_items(slot)
       items = self.schedule:lease(slot, options)
     end
     if items then return items end
+    if self.schedule.leased == 0 then drop_unserved(self) end
     if self.schedule:is_done() then
       wake_idle(self)
       return nil
     end
-    local victim = busiest(self, slot)
-    if victim then victim:give_back((victim:unstarted() + 1) // 2) end
     task.await(function(resume)
       self.idle[#self.idle + 1] = resume
+      local victim = busiest(self, slot) -- may answer at once, so we have to wait by now
+      if victim then victim:give_back((victim:unstarted() + 1) // 2) end
     end)
   end
+end
+
+--- A sandbox has ended for good: those who wait may wait in vain.
+function Run:sandbox_ended()
+  wake_idle(self)
 end
 
 function Run:has_other_sandbox(sandbox)
@@ -162,7 +188,9 @@ end
 
 function Run:attempt_finished(slot, item, status, result)
   self.broken = 0
-  local again = self.attempts:finished(item, status, result, place(slot), self.stopping ~= nil)
+  if status == "failed" or status == "timed_out" or status == "crashed" then slot.sandbox.failed = item.id end
+  local again = self.attempts:finished(item, status, result, place(slot), self.stopping)
+  if slot.sandbox.downloads then slot.sandbox.downloads:attempt_finished(item, status) end
   if again then
     self.schedule:add({ again }, true)
     wake_idle(self)
@@ -191,7 +219,7 @@ end
 --- A worker ended while no test ran.
 function Run:worker_died(slot, exit)
   if slot.worker == nil and slot.sandbox.lost then return end
-  if slot.closing or self.killed then return end
+  if slot.closing or self.killed or exit.told then return end
   local how = exit.kind == "signaled" and ("signal %d"):format(exit.signal) or ("status %s"):format(tostring(exit.code))
   infrastructure(self, ("worker %d ended between tests (%s)"):format(slot.index, how), slot.sandbox.id)
 end
@@ -225,9 +253,11 @@ function Run:interrupt(signal)
   if self.interrupted then
     self.killed = true
     for _, slot in ipairs(self.slots) do slot.sandbox:kill() end
+    for downloads in pairs(self.downloading) do downloads.sandbox:kill() end
     return
   end
   self.interrupted = signal
+  self.released:set()
   self.bus:emit({ event = "log", level = "warning",
     message = "interrupted: stopping the running tests (once more to kill them at once)" })
   self:stop("interrupted", true)
@@ -255,7 +285,9 @@ local function enqueue(self, selected)
   end
   local policies = {}
   for name, group in pairs(self.groups) do
-    policies[name] = { individual = group.individual, order = group.individual and 0 or 1 }
+    policies[name] = {
+      individual = group.individual, order = group.individual and 0 or 1, only_on = group.providers,
+    }
   end
   self.schedule = schedule.new({ groups = policies, slots = self.pool.slots })
   self.schedule:add(items)
@@ -345,6 +377,7 @@ function Run:execute()
     config = self.settings.path, dir = self.settings.dir, parallel = pool.budget(self.settings),
     seed = self.settings.seed,
   })
+  if self.dir then download.clean(self.dir) end
   local signals <close> = watch_signals(self) -- luacheck: ignore
   local ok, err = pcall(task.scope, function(scope) run_tests(self, scope) end)
   if self.clock then self.clock:close() end
@@ -352,7 +385,8 @@ function Run:execute()
   local failure
   if not ok then
     if errors.is(err, "provider") or errors.is(err, "transport") or errors.is(err, "spawn") then
-      if not self.interrupted then self:problem({ kind = "infrastructure", message = tostring(err) }) end
+      local told = self.interrupted or err == self.pool.failure
+      if not told then self:problem({ kind = "infrastructure", message = tostring(err) }) end
     elseif not errors.is(err, "cancelled") then
       failure = err
     end

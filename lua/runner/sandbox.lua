@@ -1,12 +1,21 @@
---- A sandbox: an isolated place with one agent, some slots, and one framework session a group. Providers open the place;
---- everything that happens in it goes through the agent.
+--- A sandbox: an isolated place with one agent, some slots, and one framework session a group. Providers open the
+--- place; everything that happens in it goes through the agent.
 
+local uv = require("luv")
 local agent = require("runner.agent")
+local context = require("runner.context")
+local download = require("runner.download")
 local errors = require("runner.errors")
+local paths = require("runner.path")
+local sync = require("runner.sync")
 local task = require("runner.task")
 
-local CONNECT_TIMEOUT_S = 30
+local CONNECT_TIMEOUT_S = 60 -- an agent may have to be sent first
 local CLOSE_TIMEOUT_S = 30
+local DOWNLOAD_TIMEOUT_S = 600 -- what failed tests left is worth waiting for
+--- A ping without any sign of life after so many periods: the link is dead, whatever TCP still hopes for. Periods are
+--- counted, not seconds: a host that was itself stopped for a while has not listened.
+local SILENT_PERIODS = 2
 
 local M = {}
 
@@ -28,38 +37,162 @@ local function merge(...)
   return all
 end
 
+--- Asks the agent for a sign of life every `settings.ping` seconds.
+local function watch_link(self)
+  local period = self.run.settings.ping
+  if not period or self.agent.plain then return end
+  local milliseconds = math.max(1, math.ceil(period * 1000))
+  local silent, heard, waiting = 0, nil, false
+  self.pinger = uv.new_timer()
+  self.pinger:start(milliseconds, milliseconds, function()
+    if not waiting or self.agent.received ~= heard then
+      silent, heard = 0, self.agent.received
+    else
+      silent = silent + 1
+      if silent >= SILENT_PERIODS then
+        return self.agent:give_up(("it has not answered for %g s"):format(period * silent))
+      end
+    end
+    if waiting then return end
+    waiting = true
+    self.agent:ping(function() waiting = false end)
+  end)
+end
+
+local function end_watch(self)
+  if self.pinger and not self.pinger:is_closing() then self.pinger:close() end
+end
+
+--- The stream to the agent: on this machine the binary is the agent, some providers have it there by themselves,
+--- elsewhere it is brought along. nil: no agent can run there, and the provider offers plain commands.
+local function start_agent(self)
+  local place = self.place
+  if place.agent == "host" then return place.connect({ "runner", "agent" }) end
+  local own = place.connect_agent and place:connect_agent()
+  if own then return own end
+  if place.start and (not place.connect or self.run.plain and self.run.plain[self.provider]) then return nil end
+  local stream, why = require("runner.bootstrap").connect(place)
+  if stream then return stream end
+  if not place.start then errors.raise("transport", why) end
+  self.run.plain = self.run.plain or {} -- the provider's other sandboxes need not be asked
+  if not self.run.plain[self.provider] then
+    self.run.log("info", "%s: no agent can run there (%s): tests are run by plain commands", self.provider.name, why)
+  end
+  self.run.plain[self.provider] = true
+  return nil
+end
+
+local function lost_by(self, lost_err)
+  self.lost = lost_err or errors.new("transport", "the sandbox is gone")
+  end_watch(self)
+  if self.info and not self.closing then self.on_lost(self) end
+end
+
+local function greet(self)
+  local stream = start_agent(self)
+  if not stream then
+    self.agent = require("runner.plain").connect(self.place, {
+      run_id = self.run.id,
+      on_lost = function(lost_err) lost_by(self, lost_err) end,
+    })
+    self.info = self.agent.info
+    return
+  end
+  local info, err = task.await(function(resume)
+    self.agent = agent.connect(stream, {
+      run_id = self.run.id,
+      on_ready = resume,
+      on_lost = function(lost_err)
+        lost_by(self, lost_err)
+        resume(nil, self.lost)
+      end,
+    })
+    return function() self.agent:close() end
+  end)
+  if not info then error(err, 0) end
+  self.info = info
+end
+
+--- Awaits; bounded; what goes wrong is said, not raised.
+local function bounded(self, fn, limit)
+  local ok, met, err = pcall(task.deadline, limit or CLOSE_TIMEOUT_S, fn)
+  if not (ok and met) then self.run.log("warning", "%s: closing: %s", self.id, tostring(ok and err or met)) end
+end
+
+--- What the provider knows of the end of a sandbox that is lost or never worked.
+local function explanation(self)
+  local place = self.place
+  local why
+  if place.explain then bounded(self, function() why = place:explain() end) end
+  return why
+end
+
+local function close_place(self)
+  if self.place.close then bounded(self, function() self.place:close() end, self.place.close_timeout) end
+end
+
+--- Brings the project's files and runs `init_command`: then tests can run.
+local function prepare(self)
+  local ok, err = pcall(function()
+    self.cwd = sync.bring(self) or self.cwd
+    sync.initialise(self)
+    self.downloads = download.open(self)
+  end)
+  if ok then return end
+  self:close()
+  error(err, 0)
+end
+
 --- Opens a sandbox and waits until its agent answers.
 ---@param provider table bound provider
 ---@param id string
 ---@param run { id: string, settings: table, log: function }
 ---@param on_lost fun(sandbox: runner.Sandbox) called once when the link dies before `close`
+---@param target table? which of the provider's own sandboxes
 ---@return runner.Sandbox
 ---@async
-function M.open(provider, id, run, on_lost)
-  local self = setmetatable({ id = id, provider = provider, run = run, sessions = {} }, Sandbox)
-  local ctx = { run_id = run.id, dir = run.settings.dir, settings = run.settings, log = run.log }
-  self.place = provider.plugin.open(provider.options, ctx, run.prepared and run.prepared[provider])
-  local ok, err = task.deadline(CONNECT_TIMEOUT_S, function()
-    local info, message = task.await(function(resume)
-      self.agent = agent.connect(self.place.connect({ "runner", "agent" }), {
-        run_id = run.id,
-        on_ready = function(info) resume(info) end,
-        on_lost = function(lost_err)
-          self.lost = lost_err or errors.new("transport", "the sandbox is gone")
-          resume(nil, self.lost)
-          if self.info and not self.closing then on_lost(self) end
-        end,
-      })
-      return function() self.agent:close() end
+function M.open(provider, id, run, on_lost, target)
+  local self = setmetatable({ id = id, provider = provider, run = run, sessions = {}, on_lost = on_lost }, Sandbox)
+  local ctx = context.new({
+    run_id = run.id, dir = run.settings.dir, settings = run.settings, log = run.log, sandbox = { id = id },
+    target = target,
+  })
+  self.place = provider.plugin.open(provider.options, ctx, run.prepared and run.prepared:of(provider))
+  local ok, met, err = pcall(task.deadline, run.settings.connect_timeout or CONNECT_TIMEOUT_S, function() greet(self) end)
+  if not (ok and met) then
+    err = ok and err or met
+    self.closing = true
+    if self.agent and not self.lost then self.agent:close() end
+    local why
+    task.shield(function()
+      why = explanation(self)
+      close_place(self)
     end)
-    if not info then error(message, 0) end
-    self.info = info
-  end)
-  if not ok then
-    errors.raise("transport", ("%s: the agent did not answer: %s"):format(id, tostring(err)))
+    task.checkpoint()
+    if why and errors.is(err) then err = errors.new(err.kind, ("%s; %s"):format(err, why), err.context) end
+    if errors.is(err, "config") then error(err, 0) end
+    errors.raise("transport", ("%s: the agent did not answer: %s"):format(id, tostring(err)), {
+      permanent = errors.is(err) and err.context.permanent,
+    })
   end
-  self.slots = self.place.slots or 1
-  self.cwd = self.place.cwd
+  local slots = self.place.slots or 1
+  self.slots = slots == "cpus" and math.max(1, self.info.cpus) or slots
+  self.cwd = self.place.cwd and paths.absolute(self.place.cwd, self.info.cwd)
+  watch_link(self)
+  prepare(self)
+  return self
+end
+
+--- Another agent in the place of an open sandbox, which stays the owner of the place.
+---@param opened runner.Sandbox
+---@return runner.Sandbox
+---@async
+function M.attach(opened)
+  local self = setmetatable({
+    id = opened.id, provider = opened.provider, run = opened.run, sessions = {}, place = opened.place,
+    on_lost = function() end,
+  }, Sandbox)
+  greet(self)
   return self
 end
 
@@ -69,11 +202,11 @@ end
 function Sandbox:context(group)
   local run = self.run
   local base = merge(run.settings.env, self.place.env, group.env, { RUNNER_RUN_ID = run.id })
-  local ctx = {
+  local ctx = context.new({
     run_id = run.id, dir = run.settings.dir, settings = run.settings, log = run.log, group = group.name,
     agent = self.agent, sandbox = { id = self.id, cwd = self.cwd, env = base },
     shell = self.place.shell or "/bin/sh",
-  }
+  })
   function ctx.spawn(spec)
     spec.cwd = spec.cwd or self.cwd
     spec.env = merge(base, spec.env)
@@ -119,24 +252,39 @@ function Sandbox:session(group)
   return entry.session
 end
 
+--- What a session finds wrong at its end is a problem of the run, unless no test was to run.
+local function close_session(self, group, session)
+  local ok, problems = pcall(session.close, session)
+  if not ok or self.run.collect_only then return end
+  for _, problem in ipairs(problems or {}) do self.run:problem(problem, group) end
+end
+
 --- Closes sessions, agent and place. Awaits; bounded; never raises.
 ---@async
 function Sandbox:close()
   if self.closing then return end
+  local downloads = self.downloads
+  self.downloads = nil
+  if downloads then
+    task.shield(function() bounded(self, function() downloads:close() end, DOWNLOAD_TIMEOUT_S) end)
+  end
   self.closing = true
+  end_watch(self)
   task.shield(function()
-    local _, err = task.deadline(CLOSE_TIMEOUT_S, function()
-      for _, entry in pairs(self.sessions) do
-        if entry.session and not self.lost then pcall(entry.session.close, entry.session) end
+    bounded(self, function()
+      for name, entry in pairs(self.sessions) do
+        if entry.session and not self.lost then close_session(self, name, entry.session) end
       end
       if not self.lost then
         task.await(function(resume)
           self.agent:close(resume)
+          return function() self.agent:close() end
         end)
       end
-      if self.place.close then self.place.close() end
     end)
-    if err then self.run.log("warning", "%s: closing: %s", self.id, tostring(err)) end
+    local why = self.lost and explanation(self)
+    if why then self.run.log("warning", "%s: %s", self.id, why) end
+    close_place(self)
   end)
 end
 

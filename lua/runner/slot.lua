@@ -118,6 +118,20 @@ local function outcome_of_exit(item, exit)
   }
 end
 
+--- What the test left running. What tests before it in the same process left is theirs.
+local function leaks_of(self, culprit, exit)
+  local own = {}
+  for _, leak in ipairs(exit.leaks or {}) do
+    local id = leak.test ~= "" and leak.test or nil
+    if culprit and (not id or id == culprit.id) then
+      own[#own + 1] = leak
+    else
+      self.run:problem({ kind = "leak", id = id, message = "left running: " .. leak.command }, self.group)
+    end
+  end
+  return own
+end
+
 function Slot:reporter()
   local report = {}
 
@@ -168,9 +182,10 @@ function Slot:reporter()
     local culprit = self.running
     if culprit and forget(self, culprit) then
       local status, result = outcome_of_exit(culprit, exit)
-      result.leaks = exit.leaks
+      result.leaks = leaks_of(self, culprit, exit)
       self.run:attempt_finished(self, culprit, status, result)
     else
+      leaks_of(self, nil, exit)
       self.run:worker_died(self, exit)
     end
     local left = {}

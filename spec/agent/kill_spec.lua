@@ -35,6 +35,13 @@ describe("agent", function()
       assert(exit.wall >= 0.3 and exit.wall < 5)
     end))
 
+    it("reaches a command that says nothing", with(function(agent)
+      local _, exit = agents.run(agent, { argv = { "sleep", "100" }, deadline = 0.1, grace = 1 })
+      assert.are.equal("signaled", exit.kind)
+      assert.is_true(exit.timed_out)
+      assert(exit.wall < 5)
+    end))
+
     it("does not count the time in a lane", with(function(agent)
       start(agent, script("sleep 0.3", { lane = 1 }))
       local _, exit = start(agent, script("true", { lane = 1, deadline = 0.2 })).wait()

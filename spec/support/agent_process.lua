@@ -51,7 +51,9 @@ function M.stream(env)
   function stream:write(bytes) stdin:write(bytes) end
 
   function stream:shutdown()
-    stdin:shutdown(function() stdin:close() end)
+    stdin:shutdown(function()
+      if not stdin:is_closing() then stdin:close() end
+    end)
   end
 
   function stream:close()

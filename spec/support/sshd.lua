@@ -79,6 +79,7 @@ end
 M.free_port = free_port
 
 ---@class spec.Sshd
+---@field address string
 ---@field port integer
 ---@field key_path string of the user
 ---@field known_hosts string
@@ -90,7 +91,7 @@ Server.__index = Server
 --- Options for ssh.connect, the given ones on top.
 function Server:options(changes)
   local options = {
-    host = "127.0.0.1", port = self.port, key_path = self.key_path, known_hosts = self.known_hosts,
+    host = self.address, port = self.port, key_path = self.key_path, known_hosts = self.known_hosts,
     config_file = self.config_file, connect_timeout = 20,
   }
   for key, value in pairs(changes or {}) do options[key] = value or nil end
@@ -135,11 +136,15 @@ function Server:wait_log(pattern)
 end
 
 --- Starts sshd, calls `fn(server)`, stops sshd.
----@param options { config: string?, host_keys: string[]?, keys: string[]?, port: integer?, home: string? }
+--- `netns`: the network namespace that it lives in, where it has `address`.
+---@param options { config: string?, host_keys: string[]?, keys: string[]?, port: integer?, home: string?,
+---  address: string?, netns: string? }
 ---@param fn async fun(server: spec.Sshd)
 ---@async
 function M.with(options, fn)
-  local server = setmetatable({ port = options.port or free_port(), log = "" }, Server)
+  local server = setmetatable({
+    address = options.address or "127.0.0.1", port = options.port or free_port(), log = "",
+  }, Server)
   server.key_path = M.key("ed25519", "user")
   local host_keys = {}
   for i, kind in ipairs(options.host_keys or { "ed25519" }) do host_keys[i] = M.key(kind,
@@ -147,16 +152,17 @@ function M.with(options, fn)
   server.host_key = host_keys[1]
   server.config_file = write(M.path("config"), "IdentitiesOnly yes\nIdentityAgent none\n")
   server.known_hosts = write(M.path("known_hosts"),
-    ("[127.0.0.1]:%d %s\n"):format(server.port, M.public(server.host_key)))
+    ("[%s]:%d %s\n"):format(server.address, server.port, M.public(server.host_key)))
   -- The user's own start-up files stay out of the specs.
   local home = options.home or M.path("home")
   uv.fs_mkdir(home, 448)
+  server.home = home
   local authorized = {}
   for i, path in ipairs(options.keys or { server.key_path }) do
     authorized[i] = ('environment="HOME=%s" %s\n'):format(home, M.public(path))
   end
   local config = {
-    ("Port %d"):format(server.port), "ListenAddress 127.0.0.1", "UsePAM no", "StrictModes no",
+    ("Port %d"):format(server.port), "ListenAddress " .. server.address, "UsePAM no", "StrictModes no",
     "PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin yes",
       "LogLevel VERBOSE",
     "PidFile none", "PermitUserEnvironment yes", "AuthorizedKeysFile "
@@ -169,8 +175,10 @@ function M.with(options, fn)
   local stderr = uv.new_pipe(false)
   local gone = task.event()
   local handle, pid
-  handle, pid = uv.spawn(SSHD, {
-    args = { "-D", "-e", "-f", write(M.path("sshd_config"), table.concat(config, "\n") .. "\n") },
+  local argv = { SSHD, "-D", "-e", "-f", write(M.path("sshd_config"), table.concat(config, "\n") .. "\n") }
+  if options.netns then table.move({ "ip", "netns", "exec", options.netns, table.unpack(argv) }, 1, #argv + 4, 1, argv) end
+  handle, pid = uv.spawn(argv[1], {
+    args = { table.unpack(argv, 2) },
     stdio = { nil, nil, stderr },
   }, function()
     handle:close()

@@ -8,6 +8,7 @@
 #include "frame.h"
 
 int agent_main(int argc, char **argv);
+int agent_check(const char *expected);
 
 /* Something epoll watches, always edge-triggered: whoever is told must remember what is ready. */
 struct source {
@@ -65,6 +66,8 @@ struct command {
   struct rusage usage;
   struct leak *leaks;
   size_t leak_count;
+  struct process *seen; /* its processes when they were last sent a signal, but for the first */
+  size_t seen_count;
   /* fork servers and their clients */
   int server; /* our end of the socket whose other end is the command's fd 4, or -1 */
   struct source server_source;
@@ -91,6 +94,7 @@ extern struct agent agent;
 enum { OUT_HIGH = 1 << 20 }; /* with so much unsent output, pipes are left alone */
 void agent_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int64_t monotonic_us(void);
+void agent_done(uint32_t id, int error, const char *path, size_t size); /* DONE */
 bool agent_watch(int fd, struct source *source, uint32_t events);
 
 /* command.c: from SPAWN to EXIT */
@@ -131,13 +135,14 @@ void server_reaped(pid_t pid, int status, const struct rusage *usage);
 /* tree.c: processes */
 struct process {
   pid_t pid, parent, group, session;
+  unsigned long long start; /* with pid, it names a process for good */
   bool dead, dying, ours, resolved;
   struct command *owner; /* NULL: nobody's, or not ours */
 };
 void tree_start(void);
 bool tree_orphans(void); /* may the agent have children other than commands? */
 size_t tree_of(const struct command *c, struct process **list); /* alive, without the root */
-void tree_signal(const struct command *c, int number);
+void tree_signal(struct command *c, int number);
 void tree_leaks(struct command *c, const struct process *list, size_t count);
 void tree_kill_unowned(void);
 void tree_kill_all(void); /* returns when nothing is left, or nothing more can be done */
@@ -146,5 +151,7 @@ void tree_kill_all(void); /* returns when nothing is left, or nothing more can b
 int file_put(const struct put_frame *put);
 int file_mkdtemp(struct slice prefix, char path[static 4096]);
 void file_remove_folders(void);
+void file_make_parents(char *path);                  /* changed only meanwhile */
+void file_remove_tree(int parent, const char *name); /* as far as that is possible */
 
 #endif

@@ -224,7 +224,7 @@ static void start(struct command *c) {
   struct launch *launch = c->launch;
   queued_bytes -= launch->size;
   c->started_us = monotonic_us();
-  if (launch->deadline_ms) c->deadline_at = c->started_us / 1000 + launch->deadline_ms;
+  if (launch->deadline_ms) c->look_at = c->deadline_at = c->started_us / 1000 + launch->deadline_ms;
   c->state = COMMAND_RUNNING;
   activate(c);
   int error = open_streams(c, child);

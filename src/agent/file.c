@@ -16,7 +16,7 @@ static char **folders;
 static size_t folder_count;
 
 /* Makes the folders above path. What cannot be made is left for the opening of the file to tell. */
-static void make_parents(char *path) {
+void file_make_parents(char *path) {
   for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
     *slash = 0;
     mkdir(path, 0777);
@@ -42,7 +42,7 @@ int file_put(const struct put_frame *put) {
   if (put->path.size >= sizeof path) return ENAMETOOLONG;
   memcpy(path, put->path.bytes, put->path.size);
   path[put->path.size] = 0;
-  make_parents(path);
+  file_make_parents(path);
   snprintf(temporary, sizeof temporary, "%s%s", path, suffix);
   int fd = mkostemp(temporary, O_CLOEXEC);
   if (fd < 0) return errno;
@@ -67,7 +67,7 @@ int file_mkdtemp(struct slice prefix, char path[static 4096]) {
 }
 
 /* Never follows a link, and opens up folders that tests have closed to themselves. */
-static void remove_tree(int parent, const char *name) {
+void file_remove_tree(int parent, const char *name) {
   if (unlinkat(parent, name, 0) == 0 || (errno != EISDIR && errno != EPERM && errno != EACCES))
     return;
   const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -83,14 +83,14 @@ static void remove_tree(int parent, const char *name) {
   }
   for (struct dirent *entry; (entry = readdir(folder));)
     if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-      remove_tree(fd, entry->d_name);
+      file_remove_tree(fd, entry->d_name);
   closedir(folder);
   unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 void file_remove_folders(void) {
   for (size_t i = 0; i < folder_count; i++) {
-    remove_tree(AT_FDCWD, folders[i]);
+    file_remove_tree(AT_FDCWD, folders[i]);
     free(folders[i]);
   }
   free(folders);

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "glob.h"
+#include "manifest.h"
+
 void *must(void *allocated) {
   static const char message[] = "agent: out of memory\n";
   if (!allocated) {
@@ -269,6 +272,70 @@ const char *decode_mkdtemp(const struct frame *frame, struct slice *prefix) {
   return reader_done(&r) && plain ? NULL : "malformed MKDTEMP";
 }
 
-const char *decode_ping(const struct frame *frame) {
-  return frame->size == 0 ? NULL : "malformed PING";
+const char *decode_empty(const struct frame *frame) {
+  if (frame->size == 0) return NULL;
+  return frame->type == HOST_PING ? "malformed PING" : "malformed STOP";
+}
+
+/* The key becomes the name of a folder. */
+static bool valid_key(struct slice key) {
+  if (key.size == 0 || key.size > SYNC_KEY_MAX) return false;
+  for (size_t i = 0; i < key.size; i++) {
+    char c = key.bytes[i];
+    if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-') return false;
+  }
+  return true;
+}
+
+static bool absolute(struct slice path) { return path.size > 0 && path.bytes[0] == '/'; }
+
+const char *decode_sync(const struct frame *frame, struct sync_frame *sync) {
+  struct reader r = frame_reader(frame);
+  sync->key = take_name(&r);
+  sync->folder = take_name(&r);
+  struct slice digest = take_str(&r);
+  bool place = sync->folder.size == 0 || absolute(sync->folder);
+  if (!reader_done(&r) || digest.size != sizeof sync->digest || !valid_key(sync->key) || !place)
+    return "malformed SYNC";
+  memcpy(sync->digest, digest.bytes, sizeof sync->digest);
+  return NULL;
+}
+
+const char *decode_chunk(const struct frame *frame, uint32_t *index, struct slice *bytes) {
+  struct reader r = frame_reader(frame);
+  *index = take_u32(&r);
+  *bytes = take_rest(&r);
+  return reader_done(&r) && bytes->size > 0 ? NULL : "malformed CHUNK";
+}
+
+const char *decode_list(const struct frame *frame, struct list_frame *list) {
+  struct reader r = frame_reader(frame);
+  char pattern[4096];
+  list->folder = take_name(&r);
+  list->newer_us = take_u64(&r);
+  list->older_us = take_u64(&r);
+  list->count = take_u32(&r);
+  list->globs = r;
+  if (list->count > GLOBS_MAX) return "malformed LIST";
+  for (uint32_t i = 0; i < list->count && !r.bad; i++) {
+    struct slice glob = take_name(&r);
+    if (glob.size >= sizeof pattern) return "malformed LIST";
+    memcpy(pattern, glob.bytes, glob.size);
+    pattern[glob.size] = 0;
+    if (!r.bad && !glob_valid(pattern)) return "LIST with a pattern that leads out of the folder";
+  }
+  return reader_done(&r) && absolute(list->folder) ? NULL : "malformed LIST";
+}
+
+const char *decode_get(const struct frame *frame, struct get_frame *get) {
+  struct reader r = frame_reader(frame);
+  char path[4096];
+  get->folder = take_name(&r);
+  get->path = take_name(&r);
+  get->most = take_u64(&r);
+  if (!reader_done(&r) || !absolute(get->folder) || get->path.size >= sizeof path)
+    return "malformed GET";
+  memcpy(path, get->path.bytes, get->path.size);
+  path[get->path.size] = 0;
+  return path_is_plain(path) ? NULL : "GET of a path that leads out of the folder";
 }

@@ -74,6 +74,21 @@ struct put_frame {
   struct slice path, bytes;
 };
 
+struct sync_frame {
+  struct slice key, folder;
+  uint8_t digest[32];
+};
+struct list_frame {
+  struct slice folder;
+  uint64_t newer_us, older_us;
+  uint32_t count;
+  struct reader globs; /* count names, each a valid pattern */
+};
+struct get_frame {
+  struct slice folder, path;
+  uint64_t most;
+};
+
 /* A SPAWN that outlives its frame. One block owns all strings; free with launch_free. */
 struct launch {
   uint32_t flags, lane, deadline_ms, grace_ms, via;
@@ -90,7 +105,11 @@ const char *decode_number(const struct frame *frame, uint32_t *value); /* KILL, 
 const char *decode_signal(const struct frame *frame, uint8_t *number);
 const char *decode_put(const struct frame *frame, struct put_frame *put);
 const char *decode_mkdtemp(const struct frame *frame, struct slice *prefix);
-const char *decode_ping(const struct frame *frame);
+const char *decode_empty(const struct frame *frame); /* PING, STOP */
+const char *decode_sync(const struct frame *frame, struct sync_frame *sync);
+const char *decode_chunk(const struct frame *frame, uint32_t *index, struct slice *bytes);
+const char *decode_list(const struct frame *frame, struct list_frame *list);
+const char *decode_get(const struct frame *frame, struct get_frame *get);
 void launch_free(struct launch *launch);
 
 #endif

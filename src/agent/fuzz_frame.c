@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "frame.h"
+#include "glob.h"
+#include "manifest.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,6 +18,37 @@ static size_t touch(struct slice s) {
   return sum;
 }
 
+/* Every pattern against the folder's name: the automaton reads both. */
+static size_t match(struct list_frame *list) {
+  size_t sum = 0;
+  char *path = must(strndup(list->folder.bytes, list->folder.size));
+  for (uint32_t i = 0; i < list->count; i++) {
+    struct slice s = take_name(&list->globs);
+    char *glob = must(strndup(s.bytes, s.size));
+    sum += glob_matches(glob, path) + 2u * glob_reaches(glob, path + 1);
+    free(glob);
+  }
+  free(path);
+  return sum;
+}
+
+/* As a manifest from the host, and as one that was kept on disk. */
+static size_t decode_manifest(const struct frame *frame) {
+  struct manifest m;
+  size_t sum = 0;
+  if (!manifest_parse(frame->payload, frame->size, &m)) {
+    for (size_t i = 0; i < m.count; i++) {
+      const struct entry *e = &m.entries[i];
+      if (manifest_find(&m, e->path) != e || !path_is_plain(e->path)) abort();
+      sum += strlen(e->path) + strlen(e->target);
+    }
+    if (sum > frame->size) abort();
+    manifest_free(&m);
+  }
+  if (manifest_decode(frame->payload, frame->size, &m)) manifest_free(&m);
+  return sum;
+}
+
 static size_t decode(const struct frame *frame) {
   uint32_t number;
   uint8_t small;
@@ -23,6 +56,9 @@ static size_t decode(const struct frame *frame) {
   struct input_frame input = {0, {"", 0}};
   struct put_frame put = {0, {"", 0}, {"", 0}};
   struct launch *launch = NULL;
+  struct sync_frame sync;
+  struct list_frame list;
+  struct get_frame get;
   size_t sum = 0;
   switch (frame->type) {
   case HOST_HELLO:
@@ -52,8 +88,21 @@ static size_t decode(const struct frame *frame) {
   case HOST_MKDTEMP:
     if (!decode_mkdtemp(frame, &text)) sum += touch(text);
     break;
+  case HOST_SYNC:
+    if (!decode_sync(frame, &sync)) sum += touch(sync.key) + touch(sync.folder);
+    break;
+  case HOST_ENTRIES: sum += decode_manifest(frame); break;
+  case HOST_CHUNK:
+    if (!decode_chunk(frame, &number, &text)) sum += touch(text);
+    break;
+  case HOST_LIST:
+    if (!decode_list(frame, &list)) sum += match(&list);
+    break;
+  case HOST_GET:
+    if (!decode_get(frame, &get)) sum += touch(get.folder) + touch(get.path);
+    break;
   default:
-    if (!decode_ping(frame) && frame->size != 0) abort();
+    if (!decode_empty(frame) && frame->size != 0) abort();
   }
   return sum;
 }

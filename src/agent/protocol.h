@@ -11,7 +11,7 @@
  * So does the end of its input, or an output that can no longer be written.
  *
  * A command is named by an id that the host chooses (not 0, never used twice); a request (PUT,
- * MKDTEMP, PING) by an id that comes back in its answer. Frames about a command that has already
+ * MKDTEMP, PING, SYNC, LIST, GET) by an id that comes back in its answer. Frames about a command that has already
  * ended are ignored, because they may cross its EXIT on the way.
  *
  * Host → agent
@@ -37,6 +37,22 @@
  *   PUT      u32 mode, str path, bytes to the end: write a file in one step, making its folders
  *   MKDTEMP  str prefix: make a folder (mode 0700) in $TMPDIR or /tmp; the agent removes it at its end
  *   PING     nothing
+ *   SYNC     str key, str folder, str digest: bring a folder into the state that a manifest
+ *            describes; digest is the SHA-256 of that manifest. Folder "": one of ours for this key
+ *            (1 … SYNC_KEY_MAX of a-z, 0-9 and -) that no other agent uses; it stays for later runs.
+ *            NEED and TAKEN, then DONE with the folder's path.
+ *   ENTRIES  bytes of the manifest, cut anywhere; none: its end. Sorted by path, every parent before
+ *            its children: u8 kind (ENTRY_…), u32 mode, u64 size, str SHA-256 (of a file, else ""),
+ *            str path, str target (of a link, else "")
+ *   CHUNK    u32 index, bytes to the end: the next bytes of the file that is entry index, from 0,
+ *            in the order of NEED. At most SYNC_WINDOW bytes may be on their way, see TAKEN.
+ *   LIST     str folder, u64 µs, u64 µs, u32 n, n × str pattern: find the plain files below the
+ *            folder that match and were last changed no longer ago than the first (0: ever), and
+ *            longer ago than the second. FOUND, then DONE; its path is "more" when there are more
+ *            than FOUND_MAX.
+ *   GET      str folder, str path, u64 most: send that file. DATA within CREDIT, then DONE. EFBIG
+ *            when it is larger than that.
+ *   STOP     nothing: end that SYNC, LIST or GET; DONE says ECANCELED
  *
  * Agent → host
  *
@@ -52,6 +68,11 @@
  *            The last frame of a command: every OUT comes before it.
  *   DONE     u32 errno (0: done), str path, or what went wrong
  *   PONG     nothing
+ *   NEED     u8 what: NEED_LISTING: send ENTRIES; NEED_FILES, n × u32 index to the end: send their
+ *            contents; NEED_END: that was all
+ *   TAKEN    u32 bytes of CHUNK that have been written
+ *   FOUND    files to the end: u64 size, u64 ns of the last change, u64 inode, str path
+ *   DATA     1 … OUT_MAX bytes of a file
  *   ERROR    id 0: str message; the agent ends after it
  *
  * The fork server: a command started with SPAWN_FORKSERVER has a SOCK_SEQPACKET socket as fd 4.
@@ -79,6 +100,12 @@ enum frame_type {
   HOST_PUT = 7,
   HOST_MKDTEMP = 8,
   HOST_PING = 9,
+  HOST_SYNC = 10,
+  HOST_ENTRIES = 11,
+  HOST_CHUNK = 12,
+  HOST_LIST = 13,
+  HOST_GET = 14,
+  HOST_STOP = 15,
   /* agent → host */
   AGENT_HELLO = 65,
   AGENT_STARTED = 66,
@@ -88,6 +115,10 @@ enum frame_type {
   AGENT_DONE = 70,
   AGENT_PONG = 71,
   AGENT_ERROR = 72,
+  AGENT_NEED = 73,
+  AGENT_TAKEN = 74,
+  AGENT_FOUND = 75,
+  AGENT_DATA = 76,
 };
 
 enum {
@@ -101,6 +132,9 @@ enum {
 
 enum { STREAM_STDIN, STREAM_STDOUT, STREAM_STDERR, STREAM_CONTROL, STREAMS };
 
+enum { ENTRY_FILE = 1, ENTRY_LINK, ENTRY_FOLDER };
+enum { NEED_LISTING, NEED_FILES, NEED_END };
+
 enum { EXIT_EXITED, EXIT_SIGNALLED, EXIT_NOT_STARTED, EXIT_DROPPED };
 enum { EXIT_TIMED_OUT = 1, EXIT_KILLED = 2 };
 
@@ -111,6 +145,10 @@ enum {
   WINDOW = 256 << 10,
   ARGV_MAX = 4096,
   ENV_MAX = 4096,
+  SYNC_WINDOW = 512 << 10,
+  SYNC_KEY_MAX = 80,
+  GLOBS_MAX = 256,
+  FOUND_MAX = 10000,
   LEAKS_MAX = 64, /* more are killed, but not listed */
   LINGER_MS = 200,
 };

@@ -91,12 +91,13 @@ static bool read_process(pid_t pid, struct process *p) {
   memset(p, 0, sizeof *p);
   p->pid = pid;
   unsigned long memory = 0;
-  int fields = sscanf(
-      rest + 1, " %c %d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu",
-      &state, &p->parent, &p->group, &p->session, &memory);
+  int fields = sscanf(rest + 1,
+                      " %c %d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s"
+                      " %llu %lu",
+                      &state, &p->parent, &p->group, &p->session, &p->start, &memory);
   p->dead = state == 'Z' || state == 'X';
   p->dying = memory == 0;
-  return fields == 5;
+  return fields == 6;
 }
 
 static int compare(const void *a, const void *b) {
@@ -104,7 +105,17 @@ static int compare(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
+/* Whose it was when it was sent a signal, perhaps while its parent still lived. */
+static struct command *owner_by_memory(const struct process *p) {
+  for (struct command *c = agent.active; c; c = c->next)
+    for (size_t i = 0; i < c->seen_count; i++)
+      if (c->seen[i].pid == p->pid && c->seen[i].start == p->start) return c;
+  return NULL;
+}
+
 static struct command *owner_of_orphan(const struct process *p) {
+  struct command *remembered = owner_by_memory(p);
+  if (remembered) return remembered;
   char *tag = variable_of(p->pid, "RUNNER_COMMAND=");
   struct command *owner = tag ? command_of_tag(tag, strlen(tag)) : NULL;
   free(tag);
@@ -169,7 +180,7 @@ size_t tree_of(const struct command *c, struct process **list) {
   return count;
 }
 
-void tree_signal(const struct command *c, int number) {
+void tree_signal(struct command *c, int number) {
   struct process *list;
   size_t count = tree_of(c, &list);
   /* Until the first process is reaped, its number and its group's cannot be anybody else's. */
@@ -182,7 +193,9 @@ void tree_signal(const struct command *c, int number) {
     if (!c->reaped) kill(-c->pid, SIGCONT);
     for (size_t i = 0; i < count; i++) kill(list[i].pid, SIGCONT);
   }
-  free(list);
+  free(c->seen);
+  c->seen = list;
+  c->seen_count = count;
 }
 
 static char *command_line(pid_t pid) {

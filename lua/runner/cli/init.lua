@@ -18,6 +18,8 @@ local COMMANDS = {
   { "init", "runner.cli.init_config" },
   { "logs", "runner.cli.logs" },
   { "report", "runner.cli.report" },
+  { "gc", "runner.cli.gc" },
+  { "provider", "runner.cli.provider" },
   { "completion", "runner.cli.completion" },
 }
 

@@ -88,6 +88,8 @@ function M.run(cmd)
   cmd:group("Failures and time",
     cmd:option("--retries"):argname("N"):convert(checked("--retries", "count"))
       :description("Try a failed test that often again."),
+    cmd:option("--hold-failed"):argname("TIME"):convert(checked("--hold-failed", "duration"))
+      :description("Keep the sandbox of a failed test for so long, and say how to get in."),
     cmd:flag("--fail-fast"):description("Stop after the first failed test."),
     cmd:option("--max-fail"):argname("N"):convert(checked("--max-fail", "positive"))
       :description("Stop after that many failed tests."),
@@ -132,13 +134,13 @@ end
 function M.apply(config, args)
   local errors = require("runner.errors")
   local configs = require("runner.config")
-  for _, key in ipairs({ "fail_fast", "max_fail", "seed", "no_tests" }) do
+  for _, key in ipairs({ "fail_fast", "hold_failed", "max_fail", "seed", "no_tests" }) do
     if args[key] ~= nil then
       config[key] = args[key]
     end
   end
   if args.max_parallel then
-    config.max_parallel = configs.parallel(args.max_parallel)
+    config.max_parallel, config.max_parallel_given = configs.parallel(args.max_parallel), true
   end
   for _, key in ipairs({ "retries", "test_timeout", "global_timeout" }) do
     local value = args[key]

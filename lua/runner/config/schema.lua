@@ -29,10 +29,14 @@ M.settings = {
     doc = "limit for the whole run" },
   { key = "grace", type = "duration", default = 10, sample = '"10s"',
     doc = "time between asking a process to end and killing it" },
+  { key = "ping", type = "timeout", default = 10, sample = '"10s"',
+    doc = 'how often a sandbox is asked for a sign of life; lost after two without; "none": never' },
   { key = "retries", type = "count", default = 0, sample = "2",
     doc = "how often a failed test is tried again; passed in the end = flaky" },
   { key = "retry", type = "function", sample = "function(test, attempt) return true end",
     doc = "decides whether a failed attempt is worth another" },
+  { key = "hold_failed", type = "duration", sample = '"10m"',
+    doc = "keep a sandbox in which a test failed for so long, to look into it" },
   { key = "fail_fast", type = "boolean", default = false, sample = "true",
     doc = "stop after the first failed test" },
   { key = "max_fail", type = "positive", sample = "10",
@@ -47,6 +51,12 @@ M.settings = {
     doc = "folder that tests run in, relative to this file" },
   { key = "copy_dirs", type = "string[]", default = {}, sample = '{ "fixtures:data" }',
     doc = '"LOCAL:REMOTE" folders copied into each sandbox\'s own working folder' },
+  { key = "sync", type = "boolean|string[]", sample = '{ "generated" }',
+    doc = "bring the project's files to sandboxes (default: where needed); a list: also ignored ones" },
+  { key = "init_command", type = "string", sample = '"pip install -e ."',
+    doc = "run once in each sandbox, in the tests' folder, before any test" },
+  { key = "download", type = "any", sample = '{ "screenshots/**", on = "failure", max = "100M" }',
+    doc = "files that tests leave behind, fetched into artifacts/ of the results" },
   { key = "env", type = "env", default = {}, sample = '{ MODE = "${MODE:-test}" }',
     doc = "environment of the tests; ${VAR}, ${VAR:-default}, $$ for a dollar, false to unset" },
   { key = "report", type = "any", default = {},
@@ -65,6 +75,8 @@ M.group = {
   { key = "slow_timeout", type = "timeout", sample = '"10s"', doc = "as above, for this group" },
   { key = "schedule", type = '"batch"|"individual"', default = "batch", sample = '"individual"',
     doc = '"individual": every test is handed out alone' },
+  { key = "only_on", type = "string[]", sample = '{ "docker" }',
+    doc = "names of the providers that may run these tests (default: all)" },
   { key = "filters", type = "string[]", sample = '{ "test_api" }',
     doc = "only tests whose name holds one of these texts" },
   { key = "env", type = "env", sample = '{ LEVEL = "2" }', doc = "added to the environment" },
@@ -76,6 +88,14 @@ M.report = {
     doc = "folder for results, relative to this file" },
   { key = "junit", type = "path|boolean", default = true, sample = '"junit.xml"',
     doc = "JUnit XML inside that folder; false: none" },
+}
+
+---@type runner.SchemaRow[]
+M.download = {
+  { key = "on", type = '"always"|"failure"', default = "failure", sample = '"always"',
+    doc = '"failure": only of attempts that did not pass' },
+  { key = "max", type = "bytes", default = 100 << 20, sample = '"100M"',
+    doc = "largest sum of sizes per attempt" },
 }
 
 ---@type runner.SchemaRow[]

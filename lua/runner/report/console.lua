@@ -222,6 +222,19 @@ function Console:on_log(event)
   end
 end
 
+function Console:on_sync(event)
+  if not self.verbose then return end
+  self:print(("%s %s: %s, %s sent (%d bytes)\n"):format(self.style:status("cyan", "SYNC"),
+    text.escape(tostring(event.sandbox)), vocabulary.plural(event.files or 0, "file"),
+    event.sent_files or 0, event.sent_bytes or 0))
+end
+
+function Console:on_artifact(event)
+  if not self.verbose then return end
+  self:print(("%s %s (%d bytes)\n"):format(self.style:status("cyan", "ARTIFACT"),
+    text.escape(tostring(event.path)), event.size or 0))
+end
+
 function Console:on_sandbox_lost(event)
   if self.quiet then return end
   self:print(("%s sandbox %s: %s\n"):format(self.style:status("yellow", "LOST"),

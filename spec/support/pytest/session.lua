@@ -18,6 +18,10 @@ function M.sample(name)
   return assert(agents.read("spec/support/pytest/" .. name))
 end
 
+function M.contains(text, part)
+  assert(text:find(part, 1, true), ("expected %q in %q"):format(part, text))
+end
+
 --- Can this Python module be imported?
 ---@async
 function M.has(module)

@@ -1,0 +1,1 @@
+test -d "$HOME" && test -z "$(ls "$HOME")"

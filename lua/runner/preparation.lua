@@ -1,0 +1,76 @@
+--- What providers do once a run: `prepare` before the first sandbox, for all of them to share, and `finish` at the end,
+--- whatever happened.
+
+local errors = require("runner.errors")
+local task = require("runner.task")
+
+local M = {}
+
+local FINISH_TIMEOUT_S = 300 -- a script of the user's may have a cloud to tidy up
+
+---@class runner.Preparation
+---@field package run runner.Run
+---@field package entries table<table, { ready: runner.Event, value: any, failure: any }> by bound provider
+local Preparation = {}
+Preparation.__index = Preparation
+
+---@param run runner.Run
+---@return runner.Preparation
+function M.new(run)
+  return setmetatable({ run = run, entries = {}, order = {} }, Preparation)
+end
+
+local function context(run)
+  return { run_id = run.id, dir = run.settings.dir, settings = run.settings, log = run.log }
+end
+
+--- What the provider's `prepare` returned. The first sandbox that asks prepares, the others wait for it. A failure is
+--- raised to all who waited; who comes later tries again, unless the error says that this is no use.
+---@param provider runner.Bound
+---@return any
+---@async
+function Preparation:of(provider)
+  local prepare = provider.plugin.prepare
+  local entry = self.entries[provider]
+  if entry then
+    entry.ready:wait()
+  else
+    entry = { ready = task.event() }
+    self.entries[provider] = entry
+    self.order[#self.order + 1] = provider
+    if prepare then
+      local ok, value = pcall(prepare, provider.options, context(self.run))
+      if ok then entry.value = value else entry.failure = value end
+      if not ok and not (errors.is(value) and value.context.permanent) then self.entries[provider] = nil end
+    end
+    entry.ready:set()
+  end
+  if entry.failure then error(entry.failure, 0) end
+  return entry.value
+end
+
+--- Calls `finish` of every provider that began to prepare. Bounded; what goes wrong is said, not raised.
+---@async
+function Preparation:finish()
+  task.shield(function()
+    local done = {}
+    for _, provider in ipairs(self.order) do
+      local finish = not done[provider] and provider.plugin.finish
+      done[provider] = true
+      if finish then
+        local entry = self.entries[provider]
+        local ok, met, err = pcall(task.deadline, FINISH_TIMEOUT_S, function()
+          finish(provider.options, context(self.run), entry and entry.value)
+        end)
+        if not (ok and met) then
+          local why = ok and err or met
+          if not errors.is(why, "cancelled") then
+            self.run.log("warning", "provider %s: finish: %s", provider.name, tostring(why))
+          end
+        end
+      end
+    end
+  end)
+end
+
+return M

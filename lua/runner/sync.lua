@@ -1,0 +1,232 @@
+--- The project's files go along: they reach a sandbox before anything runs in it. Only what the sandbox does not have
+--- is sent, and what the project no longer has is removed there.
+
+local uv = require("luv")
+local errors = require("runner.errors")
+local hash = require("runner.core.hash")
+local listing = require("runner.sync.listing")
+local manifest = require("runner.sync.manifest")
+local paths = require("runner.path")
+local push = require("runner.sync.push")
+local task = require("runner.task")
+
+local M = {}
+
+local TRIES = 3 -- when files change while they are sent
+
+--- What a run leaves in its results folder: it may lie in the project.
+local RESULTS = { "events.ndjson", ".runner-results", "logs", "artifacts" }
+
+--- `path` relative to `folder`; "" for itself, nil outside.
+local function below(folder, path)
+  if path == folder then return "" end
+  if folder == "/" then return path:sub(2) end
+  return path:sub(1, #folder + 1) == folder .. "/" and path:sub(#folder + 2) or nil
+end
+
+local function hex(bytes)
+  return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
+end
+
+--- A name for the folders of one project in sandboxes: two machines with a project at the same place stay apart.
+local function key_of(...)
+  return hex(hash.sha256(table.concat({ uv.os_gethostname(), ... }, "\0")):sub(1, 12))
+end
+
+--- Says of a path whether it is a result of ours, also of runs that found the folder taken (DIR-2).
+local function results_filter(root, settings)
+  local report = settings.report and settings.report.dir
+  local dir = report and below(root, report)
+  if not dir then return function() return false end end
+  local names = {}
+  if settings.report.junit then names[settings.report.junit] = true end
+  for _, name in ipairs(RESULTS) do names[name] = true end
+  local function is_result(path, prefix)
+    local rest = path:sub(#prefix + 1)
+    return names[rest] or names[rest:match("^[^/]*")]
+  end
+  if dir == "" then return function(path) return is_result(path, "") end end
+  return function(path)
+    if path:sub(1, #dir) ~= dir then return false end
+    local suffix, slash = path:sub(#dir + 1):match("^(%-?%d*)(/?)")
+    if #path == #dir + #suffix then return true end -- what else is in it brings it back
+    return slash == "/" and is_result(path, dir .. suffix .. "/")
+  end
+end
+
+--- The manifest of the trees that `list` gives, made once per run and name: its sandboxes share it.
+local function shared(run, name, list, fresh)
+  run.manifests = run.manifests or {}
+  if fresh == run.manifests[name] then run.manifests[name] = nil end
+  while true do
+    local entry = run.manifests[name]
+    if not entry then
+      entry = { ready = task.event() }
+      run.manifests[name] = entry
+      local ok, result = pcall(function() return manifest.build(list()) end)
+      if ok then entry.manifest = result else run.manifests[name], entry.error = nil, result end
+      entry.ready:set(true)
+      if not ok then error(result, 0) end
+      return entry
+    end
+    entry.ready:wait()
+    if entry.manifest then return entry end
+    if not errors.is(entry.error, "cancelled") then error(entry.error, 0) end
+  end
+end
+
+local function push_shared(sandbox, name, key, into, list)
+  local entry
+  for try = 1, TRIES do
+    entry = shared(sandbox.run, name, list, entry)
+    local started = uv.hrtime()
+    local ok, pushed = pcall(push, sandbox.agent, { manifest = entry.manifest, key = key, into = into })
+    if ok then
+      sandbox.run.bus:emit({
+        event = "sync", sandbox = sandbox.id, folder = pushed.folder, files = entry.manifest.files,
+        sent_files = pushed.sent_files, sent_bytes = pushed.sent_bytes,
+        duration = (uv.hrtime() - started) / 1e9,
+      })
+      return pushed.folder
+    end
+    if try == TRIES or not (errors.is(pushed) and pushed.context.changed) then
+      task.checkpoint()
+      errors.raise(errors.is(pushed) and pushed.kind or "internal",
+        ("%s: cannot bring the files there: %s"):format(sandbox.id, tostring(pushed)))
+    end
+  end
+end
+
+--- The folder that goes along, so that tests can run in `working_dir`: that of the configuration when it is inside.
+---@param settings runner.Config
+---@param working_dir string absolute
+---@return string root absolute
+---@return string rest "" or "/…": the way from there to the tests' folder
+function M.root(settings, working_dir)
+  local rest = below(settings.dir, working_dir)
+  if not rest then return working_dir, "" end
+  return settings.dir, rest ~= "" and "/" .. rest or ""
+end
+
+--- How to list a project, for runner.sync.listing.
+---@param root string absolute
+---@param settings runner.Config
+---@return { extra: string[]?, skip: fun(path: string): boolean }
+function M.options(root, settings)
+  return { extra = type(settings.sync) == "table" and settings.sync or nil, skip = results_filter(root, settings) }
+end
+
+local function list_project(run, root)
+  local found = listing.project(root, M.options(root, run.settings))
+  if found.complaint then
+    run.log("warning", "git was not asked which files belong to %s (%s): all but caches are taken", root,
+      found.complaint)
+  end
+  return { root = root, paths = found.paths }
+end
+
+local function list_copy(copy, into)
+  return { root = copy.from, paths = listing.everything(copy.from).paths, into = into }
+end
+
+--- What is copied below the sandbox's folder, and what elsewhere.
+local function split_copies(settings)
+  local inside, outside = {}, {}
+  for _, copy in ipairs(settings.copy_dirs or {}) do
+    table.insert(copy.to:sub(1, 1) == "/" and outside or inside, copy)
+  end
+  return inside, outside
+end
+
+local function inside_trees(copies, rest)
+  local trees = {}
+  for i, copy in ipairs(copies) do
+    local to = paths.absolute(rest .. "/" .. copy.to, "/"):sub(2)
+    trees[i] = list_copy(copy, to ~= "" and to or nil)
+  end
+  return trees
+end
+
+--- Whether the project's files have to be brought to this place.
+local function wants_project(settings, place)
+  if settings.sync ~= nil then return settings.sync end
+  return not place.sees_project
+end
+
+local function without_agent(sandbox, copies)
+  if sandbox.run.told_of_sync then return end
+  sandbox.run.told_of_sync = true
+  sandbox.run.log(copies and "warning" or "info", "%s: no agent runs there: the project's files are not brought along",
+    sandbox.provider.name)
+end
+
+--- Brings the files to a sandbox whose agent is ready.
+---@param sandbox runner.Sandbox
+---@return string? cwd where tests shall run now; nil: where they would anyway
+---@async
+function M.bring(sandbox)
+  local run, place = sandbox.run, sandbox.place
+  local settings = run.settings
+  local project = wants_project(settings, place)
+  local here = place.agent == "host"
+  local inside, outside = split_copies(settings)
+  if here and not project then return nil end -- it sees everything, and copies by itself
+  if place.has_copies then inside, outside = {}, {} end
+  if not project and #inside + #outside == 0 then return nil end
+  if sandbox.agent.plain then return without_agent(sandbox, settings.sync or #inside + #outside > 0) end
+
+  for _, copy in ipairs(outside) do
+    push_shared(sandbox, "copy " .. copy.to, key_of(copy.from, copy.to), paths.absolute(copy.to, "/"), function()
+      return { list_copy(copy) }
+    end)
+  end
+  local working_dir = here and sandbox.cwd or settings.working_dir or settings.dir
+  local into = not here and sandbox.cwd or nil
+  if project then
+    -- A folder of ours gets the whole project; one that was named for the tests gets what belongs there.
+    local root, rest = working_dir, ""
+    if not into then root, rest = M.root(settings, working_dir) end
+    local folder = push_shared(sandbox, "project " .. root, key_of(root, into or ""), into, function()
+      return { list_project(run, root), table.unpack(inside_trees(inside, rest)) }
+    end)
+    return folder .. rest
+  elseif #inside > 0 then
+    return push_shared(sandbox, "copies", key_of(working_dir, into or "", "copies"), into, function()
+      return inside_trees(inside, "")
+    end)
+  end
+end
+
+--- Runs the configuration's `init_command` in a sandbox, once its files are there.
+---@param sandbox runner.Sandbox
+---@async
+--- Raises an error of kind "provider" when it fails.
+function M.initialise(sandbox)
+  local command = sandbox.run.settings.init_command
+  if not command then return end
+  local ctx = sandbox:context({ name = "init_command" })
+  local output, size = {}, 0
+  local exit = task.await(function(resume)
+    local process = ctx.spawn({
+      argv = { ctx.shell, "-c", command }, merge = true,
+      on_output = function(_, _, bytes)
+        output[#output + 1] = bytes
+        size = size + #bytes
+        if size > 65536 then
+          local tail = table.concat(output):sub(-8192)
+          output, size = { tail }, #tail
+        end
+      end,
+      on_exit = function(_, exit) resume(exit) end,
+    })
+    return function() process:kill() end
+  end)
+  if exit.kind == "exited" and exit.code == 0 then return end
+  local how = exit.kind == "exited" and ("failed with status %d"):format(exit.code)
+    or exit.kind == "signaled" and ("was ended by signal %d"):format(exit.signal) or tostring(exit.message)
+  local said = table.concat(output):gsub("%s+$", "")
+  if said ~= "" then how = how .. ": " .. said:sub(-2000) end
+  errors.raise("provider", ("%s: init_command %s"):format(sandbox.id, how))
+end
+
+return M
