@@ -85,6 +85,21 @@ local function one_run(seed)
 end
 
 describe("a run over broken sandboxes", function()
+  it("stops a test that was on its way when the run was interrupted", async(function()
+    local run
+    local provider = fake.new({ on_spawn = function() run:interrupt("sigint") end }, math.random, 1)
+    local config = settings(function() return 2 end, provider, { "hang" }, 0)
+    config.groups[1].test_timeout = nil
+    local states = {}
+    run = runs.new({ id = "stop", settings = config, bus = { emit = function(_, event)
+      if event.event == "test_finished" then states[event.id] = event.status end
+    end } })
+    local in_time, code = task.deadline(10, function() return run:execute() end)
+    assert.is_true(in_time)
+    assert.are.equal(130, code)
+    assert.are.same({ hang = "not_run" }, states)
+  end))
+
   it(("ends with every test in exactly one true state, %d times"):format(RUNS), async(function()
     local last = 0
     task.scope(function(scope)

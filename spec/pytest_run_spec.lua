@@ -64,8 +64,8 @@ def pytest_collection_modifyitems(config, items):
 
 local IDS = [[
 import pytest
-VALUES = ["a b", "[x]", "]", "::", "quote'\"`", "ünïcödé ☃", "line\nbreak", "tab\t", "nul\0", "\x1b[31m", "\ud800",
-          "-x", "#2", "$HOME", "%s%n", "<&>", "\\", "", "x" * 10240, "é" * 10240,
+VALUES = ["a b", "[x]", "]", "::", "quote'\"`", "ünïcödé ☃", "line\nbreak", "tab\t", "nul\0", "\x1b[31m",
+          "\ud800", "-x", "#2", "$HOME", "%s%n", "<&>", "\\", "", "x" * 10240, "é" * 10240,
           "a" * 10240 + "1", "a" * 10240 + "2"]
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: v)
 def test_id(value): print(len(value))
@@ -149,7 +149,7 @@ describe("runner run with pytest", function()
     assert.are.equal(0, result.code, result.text)
     assert.are.same({ passed = 25 }, finished.counts(dir))
     local cases = 0
-    local summary = junit.read({ path = dir .. "/test-results/junit.xml" }, function(case)
+    local summary = junit.read(dir .. "/test-results/junit.xml", function(case)
       cases = cases + 1
       assert.are.equal("passed", case.status)
     end)
@@ -165,7 +165,6 @@ describe("runner run with pytest", function()
     local dir = pytest.new({
       ["test_bad.py"] = "import no_such_module\ndef test_x(): pass\n", ["test_good.py"] = "def test_good(): pass\n",
       ["test_syntax.py"] = "def test_(:\n", ["test_exits.py"] = "import sys\nsys.exit(3)\n",
-      ["test_stops.py"] = "import pytest\npytest.exit('enough')\n",
     })
     local result, states = pytest.run(dir)
     assert.are.equal(1, result.code, result.text)
@@ -173,7 +172,6 @@ describe("runner run with pytest", function()
     contains(problem(dir, { id = "test_bad.py" }).message, "no_such_module")
     contains(problem(dir, { id = "test_syntax.py" }).message, "SyntaxError")
     problem(dir, { id = "test_exits.py" })
-    problem(dir, { id = "test_stops.py" })
     contains(result.text, "no_such_module")
     local xml = pytest.read(dir .. "/test-results/junit.xml")
     contains(xml, "<error")
@@ -226,6 +224,13 @@ describe("runner run with pytest", function()
       contains(result.text, "while it collected")
     end))
   end
+
+  it("fails when a module tells pytest to stop, with the reason", async(function()
+    local dir = pytest.new({ ["test_a.py"] = "import pytest\npytest.exit('enough is enough')\n" })
+    local result = pytest.run(dir)
+    assert.are.equal(1, result.code, result.text)
+    contains(result.text, "enough is enough")
+  end))
 
   it("retries, tells flaky tests and exits 2", async(function()
     local dir = pytest.new({ ["test_a.py"] = [[

@@ -225,11 +225,15 @@ local function on_exit(self, batch, exit, tracker, report, tail)
   self.command = nil
   local left = take_results(self, batch, report())
   if #left > 0 then settle(self, batch, left, exit, tracker, tail) end
-  if exit.kind ~= "lost" then run_next(self) end
+  if exit.kind == "lost" then return end
+  local asked = self.asked
+  self.asked, self.busy = nil, false
+  if asked then self:take(asked) end
+  run_next(self)
 end
 
 function run_next(self)
-  if self.command then return end
+  if self.busy then return end
   local batch = next_batch(self)
   if #batch == 0 then
     if self.on_end then self.on_end() end
@@ -251,6 +255,7 @@ function run_next(self)
     tail = (tail .. bytes):sub(-TAIL)
     tracker:feed(bytes)
   end)
+  self.busy = true -- until all of its tests are settled: whoever hears of one may ask for others
   begin(self, batch[1]) -- a clock must run, even where no line comes before the end
   self.command = self.session.ctx.spawn({
     argv = argv,
@@ -273,7 +278,12 @@ function Worker:take(n)
   while #returned < n and #self.queue > 0 and not self.begun[self.queue[#self.queue]] do
     table.insert(returned, 1, table.remove(self.queue))
   end
-  self.report.returned(returned)
+  -- What the running command has cannot be taken back before its end; to say "nothing" would be asked again at once.
+  if #returned == 0 and self.busy then
+    self.asked = n
+  else
+    self.report.returned(returned)
+  end
 end
 
 function Worker:stop(item, why)
@@ -284,7 +294,7 @@ end
 
 ---@async
 function Worker:close()
-  if not self.command then return end
+  if not self.busy then return end
   task.await(function(resume)
     self.on_end = resume
     return function() self.on_end = nil end

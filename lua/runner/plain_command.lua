@@ -15,9 +15,10 @@ local MISSING = { control = "control channel", forkserver = "fork server", via =
 local WRAPPER = [[m=$1$2; shift 2; printf "%%s start %%s\n" "$m" $$; %s"$@"%s </dev/null; r=$?; ]]
   .. [[printf "%%s end %%s\n" "$m" $r; exit $r]]
 
--- $1: signal, $2: the wrapper's pid, $3: what the environment of the command's processes holds.
-local KILL = [[s=$1; p=$2; k() { for c in $(cat /proc/$1/task/$1/children); do k $c; done; ]]
-  .. [[[ $1 = $p ] || kill -$s $1; }; k $p 2>/dev/null; ]]
+-- $1: signal, $2: the wrapper's pid, $3: what the environment of the command's processes holds. Parents come first: one
+-- that waits for its child must not take the child's end for an answer. Nobody is signalled twice.
+local KILL = [[s=$1; p=$2; k() { set -- $1 $(cat /proc/$1/task/$1/children); ]]
+  .. [[[ $1 = $p ] || kill -$s $1; shift; for c do k $c; done; }; k $p 2>/dev/null; ]]
   .. [[for e in /proc/[0-9]*/environ; do grep -qsF "$3" "$e" && { e=${e#/proc/}; e=${e%/environ}; ]]
   .. [[[ $e = $p ] || [ $e = $$ ] || kill -$s $e; }; done 2>/dev/null; exit 0]]
 

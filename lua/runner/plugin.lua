@@ -16,7 +16,7 @@ M.API = 1
 
 --- The plug-ins that come with runner, by kind.
 M.builtin = {
-  provider = { "local", "docker", "ssh", "command", "remote" },
+  provider = { "command", "docker", "local", "remote", "ssh" },
   framework = { "command", "pytest" },
 }
 

@@ -10,16 +10,12 @@ local pool = require("runner.pool")
 local preparation = require("runner.preparation")
 local schedule = require("runner.schedule")
 local task = require("runner.task")
+local verdict = require("runner.verdict")
 
 local M = {}
 
 --- So many failures of the infrastructure in a row, and the run stops instead of burning time and money.
 local BREAKER = 3
-
-M.EXIT = {
-  passed = 0, failed = 1, flaky = 2, infrastructure = 3, no_tests = 4, internal = 70, config = 78,
-  sigint = 130, sigterm = 143, sighup = 129,
-}
 
 ---@class runner.Run
 ---@field id string
@@ -219,7 +215,7 @@ end
 --- A worker ended while no test ran.
 function Run:worker_died(slot, exit)
   if slot.worker == nil and slot.sandbox.lost then return end
-  if slot.closing or self.killed or exit.told then return end
+  if self.killed or exit.told then return end
   local how = exit.kind == "signaled" and ("signal %d"):format(exit.signal) or ("status %s"):format(tostring(exit.code))
   infrastructure(self, ("worker %d ended between tests (%s)"):format(slot.index, how), slot.sandbox.id)
 end
@@ -240,6 +236,7 @@ function Run:stop(why, now)
     if not self.gate:is_set() and self.body then self.body:cancel() end
   end
   if now then
+    self.stopping_now = true
     for _, slot in ipairs(self.slots) do
       if slot.running then slot:stop_item(slot.running, "cancelled") end
     end
@@ -344,29 +341,6 @@ local function run_tests(self, scope)
   end
 end
 
-local FAILED_PROBLEM = { collection = true, teardown = true, config = true }
-
-local function verdict(self)
-  local counts, failed_problem, broken = self.attempts.counts, false, false
-  for _, problem in ipairs(self.problems) do
-    failed_problem = failed_problem or FAILED_PROBLEM[problem.kind]
-    broken = broken or problem.kind == "infrastructure"
-  end
-  if self.interrupted then return "interrupted", M.EXIT[self.interrupted] end
-  if counts.failed + counts.timed_out + counts.crashed > 0 or failed_problem then return "failed", M.EXIT.failed end
-  if broken and (counts.not_run > 0 or #self.attempts.order == 0) then
-    return "infrastructure", M.EXIT.infrastructure
-  end
-  if counts.not_run > 0 or self.stopping then return "failed", M.EXIT.failed end
-  if #self.attempts.order == 0 and not self.collect_only then
-    local mode = self.settings.no_tests or "fail"
-    if mode == "warn" then self.log("warning", "no tests were found") end
-    return "no_tests", mode == "fail" and M.EXIT.no_tests or M.EXIT.passed
-  end
-  if counts.flaky > 0 then return "flaky", M.EXIT.flaky end
-  return "passed", M.EXIT.passed
-end
-
 --- Runs everything to its end. Configuration errors found on the way are raised after the events were closed.
 ---@return integer exit_code
 ---@async
@@ -392,10 +366,16 @@ function Run:execute()
     end
   end
   self.attempts:abandon(failure and "the run failed" or self.stopping or "no sandbox was left to run it")
-  local status, code = verdict(self)
-  if failure then status, code = "failed", errors.is(failure, "config") and M.EXIT.config or M.EXIT.internal end
-  local counts = self.attempts.counts
-  counts.tests, counts.problems = #self.attempts.order, #self.problems
+  local counts, tests = self.attempts.counts, #self.attempts.order
+  local status, code = verdict.of({
+    counts = counts, tests = tests, problems = self.problems, interrupted = self.interrupted,
+    stopped = self.stopping, no_tests = self.settings.no_tests, collect_only = self.collect_only,
+  })
+  if status == "no_tests" and self.settings.no_tests == "warn" then self.log("warning", "no tests were found") end
+  if failure then
+    status, code = "failed", errors.is(failure, "config") and verdict.EXIT.config or verdict.EXIT.internal
+  end
+  counts.tests, counts.problems = tests, #self.problems
   local event = {
     event = "run_finished", status = status, exit_code = code, duration = (uv.hrtime() - started) / 1e9,
     counts = counts, interrupted = self.interrupted, stopped = self.stopping,

@@ -158,7 +158,8 @@ function M.open(provider, id, run, on_lost, target)
     target = target,
   })
   self.place = provider.plugin.open(provider.options, ctx, run.prepared and run.prepared:of(provider))
-  local ok, met, err = pcall(task.deadline, run.settings.connect_timeout or CONNECT_TIMEOUT_S, function() greet(self) end)
+  local limit = run.settings.connect_timeout or CONNECT_TIMEOUT_S
+  local ok, met, err = pcall(task.deadline, limit, function() greet(self) end)
   if not (ok and met) then
     err = ok and err or met
     self.closing = true

@@ -140,6 +140,8 @@ function Slot:reporter()
     self.running = item
     self.run:attempt_started(self, item)
     self:watch(item)
+    -- It was on its way when the run was told to stop: nobody could stop it then.
+    if self.run.stopping_now then self:stop_item(item, "cancelled") end
     self:top_up()
   end
 

@@ -129,11 +129,11 @@ local function list_copy(copy, into)
   return { root = copy.from, paths = listing.everything(copy.from).paths, into = into }
 end
 
---- What is copied below the sandbox's folder, and what elsewhere.
-local function split_copies(settings)
+--- What is copied below the sandbox's folder, and what elsewhere. Nothing is elsewhere on this machine.
+local function split_copies(settings, here)
   local inside, outside = {}, {}
   for _, copy in ipairs(settings.copy_dirs or {}) do
-    table.insert(copy.to:sub(1, 1) == "/" and outside or inside, copy)
+    table.insert(copy.to:sub(1, 1) == "/" and not here and outside or inside, copy)
   end
   return inside, outside
 end
@@ -169,7 +169,7 @@ function M.bring(sandbox)
   local settings = run.settings
   local project = wants_project(settings, place)
   local here = place.agent == "host"
-  local inside, outside = split_copies(settings)
+  local inside, outside = split_copies(settings, here)
   if here and not project then return nil end -- it sees everything, and copies by itself
   if place.has_copies then inside, outside = {}, {} end
   if not project and #inside + #outside == 0 then return nil end

@@ -14,6 +14,8 @@ M.RUN, M.OWNER, M.REUSE, M.PROJECT = "runner.run", "runner.owner", "runner.reuse
 
 local NANO = 1e9
 local REMOVE_TIMEOUT_S = 30
+--- The engine closes a container's streams a moment before it notes the end.
+local HISTORY_TRIES, HISTORY_PAUSE_S = 5, 0.05
 
 ---@class docker.Container
 ---@field engine docker.Engine
@@ -185,11 +187,15 @@ end
 ---@async
 function Container:explain(memory)
   local parts, code, lacked_memory = {}, nil, false
-  local ok, events = pcall(self.history, self)
-  task.checkpoint()
-  for _, event in ipairs(ok and events or {}) do
-    lacked_memory = lacked_memory or event.action == "oom"
-    code = event.code or code
+  for _ = 1, HISTORY_TRIES do
+    local ok, events = pcall(self.history, self)
+    task.checkpoint()
+    for _, event in ipairs(ok and events or {}) do
+      lacked_memory = lacked_memory or event.action == "oom"
+      code = event.code or code
+    end
+    if code or not ok then break end
+    task.sleep(HISTORY_PAUSE_S)
   end
   if lacked_memory then
     parts[1] = memory and ("the kernel killed it for want of memory (limit %d MiB)"):format(memory >> 20)

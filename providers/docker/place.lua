@@ -88,10 +88,13 @@ function Place:close()
     if self.stream then self.stream:close() end
     if self.lock then self.lock:close() end
   end })
-  tell_lack_of_memory(self)
-  if self.options.reuse and self.stream and not self.explained then return self.container:wait() end
-  self.container:remove()
-  if self.forget then self.forget() end
+  if self.options.reuse and self.stream and not self.explained then
+    self.container:wait()
+  else
+    self.container:remove()
+    if self.forget then self.forget() end
+  end
+  tell_lack_of_memory(self) -- after that, for the engine notes events a moment late
 end
 
 return M

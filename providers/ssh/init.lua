@@ -134,7 +134,7 @@ local function check(hosts)
   if #hosts == 0 then errors.raise("config", "provider ssh: hosts: name at least one") end
   for _, host in ipairs(hosts) do
     if seen[host] then
-      errors.raise("config", ("provider ssh: hosts: %s is listed twice; slots says how many tests run at once on a host")
+      errors.raise("config", ("provider ssh: hosts: %s is listed twice; `slots` says how many tests run at once on one")
         :format(host))
     end
     seen[host] = true

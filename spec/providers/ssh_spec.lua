@@ -35,7 +35,8 @@ end
 
 --- Starts it. → its exit, as an event
 local function start(dir)
-  local done, handle, pid = task.event(), nil, nil
+  local done = task.event()
+  local handle, pid
   handle, pid = uv.spawn(uv.exepath(), {
     args = { "run", "-q" }, cwd = dir, stdio = { nil, nil, 2 },
   }, function(code, signal)
@@ -91,6 +92,10 @@ describe("provider ssh", function()
       assert.is_truthy(used["ssh-h1"] and used["ssh-h2"], text)
       local ready = finished.find(dir, "sandbox_ready")
       assert.are.equal(ready.cpus, ready.slots)
+      for _, server in ipairs(h.servers) do
+        local _, logins = server.log:gsub("Accepted publickey", "")
+        assert.are.equal(1, logins, server.log)
+      end
     end)
   end
 
@@ -282,14 +287,14 @@ describe("provider ssh", function()
     end
   end)
 
-  with_hosts("says what the host said when the agent does not start", { { config = "ForceCommand echo go away >&2; exit 255" } },
-    function(h)
-      for _, transport in ipairs({ "libssh2", "openssh" }) do
-        local code, text = run(new(h:provider({ transport = ("%q"):format(transport) }), 1))
-        assert.are.equal(3, code)
-        contains(text, "h1", "go away")
-      end
-    end)
+  local refusing = { { config = "ForceCommand echo go away >&2; exit 255" } }
+  with_hosts("says what the host said when the agent does not start", refusing, function(h)
+    for _, transport in ipairs({ "libssh2", "openssh" }) do
+      local code, text = run(new(h:provider({ transport = ("%q"):format(transport) }), 1))
+      assert.are.equal(3, code)
+      contains(text, "h1", "go away")
+    end
+  end)
 
   with_hosts("uses the ssh program by itself for an RSA key that libssh2 cannot use", 1, function()
     if require("runner.core.ssh").rsa_sha2 then return pending("this libssh2 can") end

@@ -1,8 +1,10 @@
 --- A provider whose sandboxes live in this process: its "agent" speaks the real protocol over an in-memory stream and
 --- misbehaves on demand. What a command does is its first argument:
 ---   pass · fail · crash · flaky (fails on attempt 1) · hang (until it is killed)
---- Faults, each a probability: refuse (open fails) · drop (the link ends) · truncate (in a frame) ·
---- garbage (bytes that are no frame) · duplicate (a frame comes twice) · mute (nothing comes any more) · latency (seconds, most).
+--- Faults, each a probability: refuse (open fails) · drop (the link ends) · truncate (it ends inside a frame) ·
+--- garbage (bytes that are no frame) · duplicate (a frame comes twice) · mute (nothing comes any more); and latency,
+--- the most seconds that a frame takes.
+--- on_spawn is called for each command before it starts.
 
 local uv = require("luv")
 local errors = require("runner.errors")
@@ -80,6 +82,7 @@ local function stream(faults, rng)
 
   local handlers = {}
   function handlers.spawn(command)
+    if faults.on_spawn then faults.on_spawn() end
     if command.lane == 0 then return start(command) end
     local lane = link.lanes[command.lane] or {}
     link.lanes[command.lane] = lane

@@ -176,7 +176,7 @@ function M.with(options, fn)
   local gone = task.event()
   local handle, pid
   local argv = { SSHD, "-D", "-e", "-f", write(M.path("sshd_config"), table.concat(config, "\n") .. "\n") }
-  if options.netns then table.move({ "ip", "netns", "exec", options.netns, table.unpack(argv) }, 1, #argv + 4, 1, argv) end
+  if options.netns then argv = { "ip", "netns", "exec", options.netns, table.unpack(argv) } end
   handle, pid = uv.spawn(argv[1], {
     args = { table.unpack(argv, 2) },
     stdio = { nil, nil, stderr },

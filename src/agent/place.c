@@ -26,10 +26,11 @@ static int open_folder(int parent, const char *name) {
   return openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* Ours alone: nobody else could have put links or files into it. */
+/* Ours alone, from now on if need be (a umask may have let the group in). */
 static bool is_private(int fd) {
   struct stat st;
-  return fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 022) == 0 &&
+  return fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+         ((st.st_mode & 022) == 0 || fchmod(fd, st.st_mode & 0755) == 0) &&
          faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) == 0;
 }
 

@@ -16,6 +16,16 @@ class Collection:
         self.order = {}
         self.deselected = 0
         self.items = {}  # by id
+        self.ended = False  # well: pytest_collection_finish is called either way
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_make_collect_report(self, collector):
+        # A module that exits when it is imported fails, alone, as with pytest 7. Newer ones end.
+        outcome = yield
+        if outcome.excinfo and issubclass(outcome.excinfo[0], SystemExit):
+            trace = collector.repr_failure(pytest.ExceptionInfo.from_exc_info(outcome.excinfo))
+            report = pytest.CollectReport(collector.nodeid, "failed", trace, [])
+            outcome.force_result(report)
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items):
@@ -29,6 +39,7 @@ class Collection:
     def identify(self, items):
         """The id of each item, in the order of the items: its nodeid, with a number from the
         second of its name on."""
+        self.ended = True
         order, counts = self.order, {}
         ids = [""] * len(items)
         for place in sorted(range(len(items)), key=lambda n: order.get(items[n], len(order))):

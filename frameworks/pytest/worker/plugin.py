@@ -5,6 +5,8 @@ import gc
 import os
 import sys
 import threading
+import traceback
+from os import _exit, getpid  # whatever a test puts in their place
 
 import pytest
 
@@ -16,7 +18,7 @@ from runner_worker.forkable import unwatch_environ, watch_environ
 from runner_worker.results import Outcome
 from runner_worker.slot import Slot
 from runner_worker.terminal import Terminal
-from runner_worker.text import printable
+from runner_worker.text import first_line, printable
 from runner_worker.zygote import Zygote
 
 CONTROL_FD = 3
@@ -165,14 +167,34 @@ def run_slot(session, spec):
     Slot(session, collection.items, outcome, control, spec).run()
 
 
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_call():
+    """A child that a test forks and forgets to end must not go on as if it were this worker."""
+    pid = getpid()
+    call = yield
+    if getpid() != pid:
+        if call.excinfo:
+            traceback.print_exception(*call.excinfo)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _exit(1 if call.excinfo else 0)
+
+
 # -- the end ---------------------------------------------------------------------------------
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_sessionfinish(session):
+    finish = yield
+    if finish.excinfo and collection.ended:
+        text = "".join(traceback.format_exception(*finish.excinfo))
+        why = first_line(str(finish.excinfo[1]))
+        control.problem("teardown", None, "pytest_sessionfinish failed: " + why, text)
+        finish.force_result([])
     if not hasattr(session.config, "workerinput"):
         coverage.tell(session.config, control)
-    session.exitstatus = 0
+    if collection.ended:  # tests that fail are no failure of ours
+        session.exitstatus = 0
 
 
 @pytest.hookimpl(hookwrapper=True, trylast=True)
@@ -183,4 +205,5 @@ def pytest_unconfigure():
         if thread is not threading.main_thread() and not thread.daemon
     ]
     control.send({"bye": {"threads": waiting}})
-    atexit.register(leave_quickly)
+    if collection.ended:  # else the exit code matters
+        atexit.register(leave_quickly)

@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from runner_worker import stacks
+from runner_worker import node, stacks
 from runner_worker.item import run_item
 from runner_worker.output import Output
 from runner_worker.results import describe
@@ -33,6 +33,7 @@ class Slot:
         self.items = items
         self.outcome = outcome
         self.control = control
+        self.spec = spec
         self.output = Output(control, spec["nonce"])
         stacks.enable(self.output.stderr, session.config)
         self.queue = deque()
@@ -74,6 +75,8 @@ class Slot:
             if item is not self.promised:
                 self.settle(item)
             self.output.start(token)
+            if os.environ.get("RUNNER_COMMAND") != self.spec["tag"]:  # a test cleared it
+                node.set_environment(self.spec)
             environ = shown.replace("\0", "\\0").encode("utf-8", "runner")[:ENV_LIMIT]
             os.environb[b"RUNNER_TEST_ID"] = environ
             os.environ["RUNNER_ATTEMPT"] = str(attempt)

@@ -4,8 +4,15 @@ import codecs
 TEXT_LIMIT = 256 * 1024
 LINE_LIMIT = 1000
 
+
+
+def replace_surrogates(error):
+    # As bytes: of text, the encoder takes only ASCII from a handler.
+    return "\ufffd".encode() * (error.end - error.start), error.end
+
+
 # Whatever is in an id or a traceback (lone surrogates), what leaves is UTF-8.
-codecs.register_error("runner", lambda error: ("\ufffd" * (error.end - error.start), error.end))
+codecs.register_error("runner", replace_surrogates)
 
 
 def clip(text, limit=TEXT_LIMIT):

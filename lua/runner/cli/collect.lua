@@ -55,7 +55,7 @@ function M.run(args)
   if code == 0 and #tests == 0 then
     local mode = config.no_tests
     if mode ~= "pass" then io.stderr:write("runner: no tests were found\n") end
-    return mode == "fail" and require("runner.run").EXIT.no_tests or 0
+    return mode == "fail" and require("runner.verdict").EXIT.no_tests or 0
   end
   return code
 end

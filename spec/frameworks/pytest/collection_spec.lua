@@ -78,6 +78,8 @@ describe("pytest collection", function()
       "pytest is not installed", "pip install pytest"))
   it("passes on what pytest says of a wrong call",
     refuses({}, { extra_args = { "--no-such-option" } }, "does not accept", "--no-such-option"))
+  it("passes on what pytest says of a wrong path",
+    refuses({}, { paths = { "no_such_folder" } }, "does not accept", "no_such_folder"))
   it("passes on what pytest says of a wrong configuration",
     refuses({ ["pytest.ini"] = "not an ini file" }, nil, "does not accept", "pytest.ini"))
 
