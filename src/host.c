@@ -17,7 +17,8 @@
 #include "embedded.h"
 #include "runner.h"
 
-#define CALLBACK_ERROR "runner.callback_error" /* registry key: the first error raised inside a luv callback */
+#define CALLBACK_ERROR \
+  "runner.callback_error" /* registry key: the first error raised inside a luv callback */
 
 int luaopen_cjson(lua_State *L); /* lua-cjson ships no header */
 int luaopen_cjson_safe(lua_State *L);
@@ -78,8 +79,9 @@ static int searcher(lua_State *L) {
   static const char *const endings[] = {".lua", "/init.lua"};
   const char *stem = luaL_gsub(L, name, ".", "/"); /* [name, stem] */
   for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-    const char *path = lua_pushfstring(L, "%s%s%s", folder, stem, endings[i]); /* [name, stem, path] */
-    if (push_file(L, path)) {                                                 /* [.., path, source] */
+    const char *path =
+        lua_pushfstring(L, "%s%s%s", folder, stem, endings[i]); /* [name, stem, path] */
+    if (push_file(L, path)) {                                   /* [.., path, source] */
       size_t size;
       const char *source = lua_tolstring(L, -1, &size);
       const char *chunk = lua_pushfstring(L, "@%s", path); /* [.., path, source, chunk] */
@@ -168,7 +170,8 @@ static void clean_path(lua_State *L, const char *field) {
 static int open_libraries(lua_State *L) {
   uv_loop_t *loop = lua_touserdata(L, 1);
   lua_pushboolean(L, 1);
-  lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* LUA_PATH and friends do not change what we run */
+  lua_setfield(L, LUA_REGISTRYINDEX,
+               "LUA_NOENV"); /* LUA_PATH and friends do not change what we run */
   luaL_openlibs(L);
   clean_path(L, "path");
   clean_path(L, "cpath");

@@ -1,11 +1,11 @@
 /* runner.core.ssh: one non-blocking step at a time of an SSH session over libssh2.
  *
- * A session owns its socket and its LIBSSH2_SESSION; a channel belongs to libssh2's session and keeps ours alive by user
- * value. Closing a session frees its channels too, so a channel asks its session before it touches anything.
- * A step that cannot go on returns nil, message, "EAGAIN" and "r" or "w". "w" means that a packet is half sent: until it is
- * out, nothing but the same step may touch the session (libssh2 refuses a second packet). The bytes on the wire are
- * counted in the socket callbacks below, which know what libssh2 does not tell: whether a packet is half sent, and whether
- * a step took data for somebody else out of the socket. No callback touches Lua. */
+ * A session owns its socket and its LIBSSH2_SESSION; a channel belongs to libssh2's session and keeps ours alive by
+ * user value. Closing a session frees its channels too, so a channel asks its session before it touches anything.
+ * A step that cannot go on returns nil, message, "EAGAIN" and "r" or "w". "w" means that a packet is half sent:
+ * until it is out, nothing but the same step may touch the session (libssh2 refuses a second packet). The bytes on
+ * the wire are counted in the socket callbacks below, which know what libssh2 does not tell: whether a packet is
+ * half sent, and whether a step took data for somebody else out of the socket. No callback touches Lua. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -279,8 +279,8 @@ static int session_received(lua_State *L) {
   return 1;
 }
 
-/* prefer_host_keys{"ssh-ed25519", ..} before the handshake. Names that libssh2 does not know are left out here: its own way
- * of leaving them out copies overlapping memory (1.10). */
+/* prefer_host_keys{"ssh-ed25519", ..} before the handshake. Names that libssh2 does not know are left out here: its
+ * own way of leaving them out copies overlapping memory (1.10). */
 static int session_prefer_host_keys(lua_State *L) {
   struct session *session = check_session(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -349,8 +349,8 @@ static int session_auth_file(lua_State *L) {
                                                      passphrase));
 }
 
-/* auth_key(user, public_key, signature?) -> true. With code "ESIGN" the host takes this key: sign what `to_sign` returns
- * and call again with the signature, or with false when that is refused. */
+/* auth_key(user, public_key, signature?) -> true. With code "ESIGN" the host takes this key: sign what `to_sign`
+ * returns and call again with the signature, or with false when that is refused. */
 static int session_auth_key(lua_State *L) {
   struct session *session = check_session(L);
   const char *user = luaL_checkstring(L, 2);
@@ -377,8 +377,8 @@ static int session_to_sign(lua_State *L) {
   return 1;
 }
 
-/* keepalive() -> whether a request that the host must answer went out. Never waits: with a full socket there is no need,
- * and a half sent one could not be finished. At most one in two seconds. */
+/* keepalive() -> whether a request that the host must answer went out. Never waits: with a full socket there is no
+ * need, and a half sent one could not be finished. At most one in two seconds. */
 static int session_keepalive(lua_State *L) {
   struct session *session = check_session(L);
   struct pollfd room = {.fd = session->fd, .events = POLLOUT};
@@ -438,7 +438,8 @@ static int channel_read(lua_State *L) {
   return fail_ssh(L, channel->session, (int)count);
 }
 
-/* write(bytes, offset) -> how many bytes from `offset` (0-based) were taken. After EAGAIN: the same string and offset. */
+/* write(bytes, offset) -> how many bytes from `offset` (0-based) were taken. After EAGAIN: the same string and
+ * offset. */
 static int channel_write(lua_State *L) {
   struct channel *channel = check_channel(L);
   size_t size;

@@ -22,6 +22,7 @@ local M = {}
 local HELLO_TIMEOUT_S = 30
 --- From its first word to its next, when stdin neither brings a line nor ends.
 local ANSWER_TIMEOUT_S = 10
+local END_TIMEOUT_S = 1 -- from the script's last word to its end
 local NOISE_LIMIT = 1024 * 1024
 local NOISE_KEPT = 4096
 local LINE_BYTES = 512 -- of the agent in one line
@@ -37,22 +38,22 @@ local SCRIPT = table.concat({
   [[case $a in "") a=${3%%=*};; "Linux amd64") a=x86_64;; "Linux arm64") a=aarch64;; Linux*) a=${a#Linux };; esac;]],
   [[h=; for p in $3; do case $p in "$a="*) h=${p#*=};; esac; done;]],
   [[[ "$h" ] || { say none "there is no agent for $a"; exit 0; };]],
-  [[o=$(umask); umask 077; w=;]],
-  [[s=$(command -v sh); u=${UID:-$(id -u 2>/dev/null)}; c=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}};]],
+  [[whole() { [ "$("$f" --hash </dev/null 2>/dev/null)" = "$h" ]; };]],
+  [[o=$(umask); umask 077; w=; u=${UID:-$(id -u 2>/dev/null)}; c=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}};]],
   [[for b in "$RUNNER_AGENT_DIR" "$c" "$TMPDIR" /tmp /var/tmp /dev/shm; do]],
   [[case $b in /*) ;; *) continue;; esac;]],
   [[d=$b/runner-agent-$u; mkdir -p "$d" 2>/dev/null; [ -d "$d" ] || d=$b;]],
   [[case $([ -h "$d" ] && echo link; [ -O "$d" ] && [ -w "$d" ] && echo ours) in ours) ;;]],
   [[*) w="$w, $b is not ours to write"; continue;; esac;]],
   [[for f in "$d/agent-$h".*; do if [ -x "$f" ] && [ -O "$f" ]; then]],
-  [["$f" --check "$h" </dev/null >/dev/null 2>&1 && { say run; umask "$o"; exec "$f"; };]],
-  [[rm -f "$f" 2>/dev/null; fi; done;]],
-  [[t=$d/try-$2; { printf "#\041%s\nexit 42\n" "$s" >"$t"; } 2>/dev/null; chmod 700 "$t" 2>/dev/null;]],
+  [[whole && { say run; umask "$o"; exec "$f"; }; rm -f "$f" 2>/dev/null; fi; done;]],
+  -- A script without a first line for the kernel: the shell runs it itself, where something may be run at all.
+  [[t=$d/try-$2; { echo exit 42 >"$t"; } 2>/dev/null; chmod 700 "$t" 2>/dev/null;]],
   [["$t" </dev/null >/dev/null 2>&1; r=$?; rm -f "$t" 2>/dev/null;]],
   [[f=$d/agent-$h.$2; [ $r = 42 ] && { true >"$f"; } 2>/dev/null ||]],
   [[{ w="$w, $b runs no programs or is full"; continue; };]],
   [[say need "$a"; { while IFS= read -r l && [ "$l" != . ]; do printf "$l"; done >"$f"; } 2>/dev/null;]],
-  [[chmod 700 "$f"; "$f" --check "$h" </dev/null >/dev/null 2>&1 && { say run; umask "$o"; exec "$f"; };]],
+  [[chmod 700 "$f"; whole && { say run; umask "$o"; exec "$f"; };]],
   [[rm -f "$f" 2>/dev/null; w="$w, the agent does not run in $b"; done; say none "${w#, }"]],
 }, " ")
 
@@ -159,6 +160,7 @@ end
 local function on_bytes(self, bytes, err)
   if not bytes then
     self.ended, self.err = true, err
+    if self.on_end then self.on_end() end
     if self.taker then return self.taker(nil, err) end
     return finish(self, "failed", err or "its output ended")
   end
@@ -221,6 +223,14 @@ function M.connect(place)
     end
   end)
   if outcome == "run" then return agent_stream(self) end
+  if outcome == "cannot" and not self.ended then -- it ends by itself, unless it hangs
+    task.deadline(END_TIMEOUT_S, function()
+      task.await(function(resume)
+        self.on_end = resume
+        return function() self.on_end = nil end
+      end)
+    end)
+  end
   self.stream:close()
   if outcome == "cannot" then return nil, why end
   errors.raise("transport", ("no shell answers in the sandbox (is there an sh?): %s%s"):format(why, excerpt(self)))

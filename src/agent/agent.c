@@ -363,7 +363,8 @@ static void gather(int64_t wait, size_t said) {
   static int64_t last_us;
   int64_t now_us = monotonic_us();
   if (wait != 0 && said > 0 && said < GATHER_BYTES && now_us - last_us < 2 * GATHER_US) {
-    struct pollfd urgent[] = {{.fd = signals, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    struct pollfd urgent[] = {{.fd = signals, .events = POLLIN},
+                              {.fd = STDIN_FILENO, .events = POLLIN}};
     struct timespec moment = {.tv_nsec = GATHER_US * 1000};
     ppoll(urgent, 2, &moment, NULL);
     now_us = monotonic_us();
@@ -409,7 +410,7 @@ static void farewell(void) {
 }
 
 int agent_main(int argc, char **argv) {
-  if (argc == 3 && strcmp(argv[1], "--check") == 0) return agent_check(argv[2]);
+  if (argc == 2 && strcmp(argv[1], "--hash") == 0) return agent_hash();
   if (argc > 1) {
     fprintf(stderr,
             "usage: %s\nThe runner's agent, protocol %d: speaks frames on stdin and stdout.\n",

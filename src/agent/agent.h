@@ -8,7 +8,7 @@
 #include "frame.h"
 
 int agent_main(int argc, char **argv);
-int agent_check(const char *expected);
+int agent_hash(void);
 
 /* Something epoll watches, always edge-triggered: whoever is told must remember what is ready. */
 struct source {
