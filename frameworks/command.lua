@@ -75,7 +75,9 @@ local function result_of(exit)
     status = "passed", duration = exit.wall, cpu = (exit.user or 0) + (exit.system or 0), memory = exit.memory,
     leaks = exit.leaks,
   }
-  if exit.kind == "exited" then
+  if exit.timed_out then -- by the provider's limit: the test's own is the core's business
+    result.status, result.message = "timed_out", "the provider's limit of time has passed"
+  elseif exit.kind == "exited" then
     result.exit_code = exit.code
     if exit.code ~= 0 then
       result.status, result.message = "failed", ("exit status %d"):format(exit.code)

@@ -284,7 +284,8 @@ describe("pytest's worst tests", function()
         assert.are.equal(MIXED[name:match("%[(%a+)")], status, "seed " .. seed .. ": " .. name)
       end
       assert.are.equal(150, count)
-      contains(result.text, "sleep 3600")
+      -- A worker that is killed for one test takes the daemons of the earlier ones along, without a word.
+      if isolation == "test" then contains(result.text, "sleep 3600") end
     end))
   end
 end)

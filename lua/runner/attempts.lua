@@ -124,8 +124,9 @@ function Attempts:finished(item, status, result, where, stopping)
     stdout = summary.stdout, stderr = summary.stderr, log = summary.path, retry = state == nil,
   }
   if status == "timed_out" then
-    event.message = ("timed out after %g s"):format(item.policy.test_timeout or event.duration)
     event.duration = seconds_since(item.started)
+    local limit = item.stopped and item.policy.test_timeout
+    event.message = limit and ("timed out after %g s"):format(limit) or result.message
   end
   self.options.emit(event)
   self.options.hook("result", item.test, event)

@@ -200,20 +200,22 @@ end
 --- Ends what still runs (as "lost"), removes the temporary folders. A second call no longer waits for that.
 ---@param on_closed fun()?
 function Agent:close(on_closed)
-  if self.closing or self.over then
-    local waiting = self.closing or {}
+  if self.closing then
+    local waiting = self.closing
     self.closing = {}
     waiting[#waiting + 1] = on_closed
-    if not self.over then finish_closing(self) end
     for _, fn in ipairs(waiting) do later(fn) end
     return
   end
   self.closing = { on_closed }
-  for command in pairs(self.commands) do command:kill(0) end
-  if #self.folders == 0 then return finish_closing(self) end
-  script(self, [[rm -rf -- "$@"]], self.folders, function()
-    if not self.over then finish_closing(self) end
-  end)
+  local running = {}
+  for command in pairs(self.commands) do running[#running + 1] = command end
+  for _, command in ipairs(running) do
+    command:kill(0)
+    command:finish({ kind = "lost", message = CLOSED })
+  end
+  if self.over or #self.folders == 0 then return finish_closing(self) end
+  script(self, [[rm -rf -- "$@"]], self.folders, function() finish_closing(self) end)
 end
 
 -- Opening -----------------------------------------------------------------------------------------------------------

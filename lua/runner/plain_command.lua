@@ -168,10 +168,9 @@ local function on_exit(self, code, signal)
   if self.held ~= "" and not self.status and self.said_start then emit(self, "stdout", self.held) end
   local exit = end_of(self, code, signal)
   local agent = self.agent
-  local was_over = self.over
+  if exit.kind == "lost" and not self.over and not agent.place.stateless then agent:give_up(exit.message) end
   self:finish(exit)
   agent:_process(-1)
-  if exit.kind == "lost" and not was_over and not agent.place.stateless then agent:give_up(exit.message) end
 end
 
 local function lacking(spec)

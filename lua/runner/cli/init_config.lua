@@ -45,6 +45,38 @@ local GROUPS = {
 ]],
 }
 
+--- What each provider cannot do without, and a little more. Those that need nothing are named.
+local PROVIDERS = {
+  docker = [[
+  provider = docker {
+    image = "python:3.11", -- it must hold what the tests need
+    --cpus = 2,
+    --memory = "4G",
+  },
+]],
+  ssh = [[
+  provider = ssh {
+    hosts = { "build-1.example.com" }, -- names of ~/.ssh/config, or addresses
+    --user = "ci",
+    --key_path = "~/.ssh/id_ed25519",
+  },
+]],
+  command = [[
+  provider = sandboxes {
+    create_command = "./scripts/create.sh", -- prints the id of a sandbox
+    exec_command = "./scripts/exec.sh {sandbox_id} {command}",
+    destroy_command = "./scripts/destroy.sh {sandbox_id}",
+  },
+]],
+  remote = [[
+  provider = remote {
+    execute_command = "./scripts/run-remotely.sh", -- gets each command as one argument
+    --setup_command = "./scripts/sync-code.sh",
+    --teardown_command = "./scripts/clean-up.sh",
+  },
+]],
+}
+
 --- The text of a configuration.
 ---@param provider string
 ---@param framework string
@@ -55,10 +87,16 @@ function M.template(provider, framework)
     "-- A setting that is commented out shows an example; remove the -- to use it.",
     "",
     ("local %s = require %q"):format(framework, "frameworks." .. framework),
+  }
+  local place = PROVIDERS[provider]
+  if place then
+    lines[#lines + 1] = ("local %s = require %q"):format(place:match("= (%a+) {"), "providers." .. provider)
+  end
+  table.move({
     "",
     "return {",
     "  -- where tests run: a provider, its name, or a list of them",
-    ("  provider = %q,"):format(provider),
+    place and place:gsub("\n$", "") or ("  provider = %q,"):format(provider),
     "",
     "  -- groups of tests, each with its framework; to override a setting for one group:",
     ("  -- { %s { … }, retries = 3, test_timeout = \"1m\", schedule = \"individual\" }")
@@ -66,7 +104,7 @@ function M.template(provider, framework)
     "  groups = {",
     (GROUPS[framework]:gsub("\n$", "")),
     "  },",
-  }
+  }, 1, 10, #lines + 1, lines)
   local shown = { provider = true, framework = true, groups = true }
   for _, row in ipairs(schema.settings) do
     if not shown[row.key] then

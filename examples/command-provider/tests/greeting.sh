@@ -1,0 +1,2 @@
+# The provider's environment arrives.
+test "$GREETING" = hello

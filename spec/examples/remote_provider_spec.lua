@@ -1,0 +1,16 @@
+local uv = require("luv")
+local async = require("spec.support.async")
+local process = require("runner.process")
+
+describe("examples/remote-provider", function()
+  it("runs its tests through its script, and cleans up", async(function()
+    local results = assert(uv.fs_mkdtemp("/tmp/runner-spec-XXXXXX"))
+    local result = process.run({ uv.exepath(), "run", "--output-dir", results .. "/results" },
+      { cwd = "examples/remote-provider", env = { ELSEWHERE = results .. "/elsewhere" } })
+    local left = uv.fs_stat(results .. "/elsewhere")
+    process.run({ "rm", "-rf", results })
+    assert.are.equal(0, result.code, result.stdout .. result.stderr)
+    assert.matches("4 tests run: 4 passed, 1 skipped", result.stdout)
+    assert.is_nil(left)
+  end))
+end)
