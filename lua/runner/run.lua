@@ -186,6 +186,9 @@ function Run:attempt_finished(slot, item, status, result)
   self.broken = 0
   if status == "failed" or status == "timed_out" or status == "crashed" then slot.sandbox.failed = item.id end
   local again = self.attempts:finished(item, status, result, place(slot), self.stopping)
+  if status == "lost" and not again and not self.stopping then
+    self:problem({ kind = "infrastructure", id = item.id, sandbox = slot.sandbox.id, message = result.message })
+  end
   if slot.sandbox.downloads then slot.sandbox.downloads:attempt_finished(item, status) end
   if again then
     self.schedule:add({ again }, true)
