@@ -1,5 +1,5 @@
-/* `agent --hash`: is this program whole? It was carried into the sandbox through pipes and shells, and may have been cut
- * short there, then or since. */
+/* `agent --hash`: is this program whole? It was carried into the sandbox through pipes and shells, and may have been
+ * cut short there, then or since. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,8 +8,8 @@
 #include "agent.h"
 #include "sha256.h"
 
-/* Prints the SHA-256 of the running program's file. An exit status alone would not do: a shell takes an empty file for a
- * script that succeeds. */
+/* Prints the SHA-256 of the running program's file. An exit status alone would not do: a shell takes an empty file
+ * for a script that succeeds. */
 int agent_hash(void) {
   static uint8_t bytes[64 << 10];
   int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
