@@ -15,16 +15,22 @@ local function print_text(tests)
   end
 end
 
+--- A JSON array; lua-cjson would make an object of an empty table.
+local function array(list)
+  local items = {}
+  for i, item in ipairs(list) do items[i] = assert(cjson.encode(item)) end
+  return "[" .. table.concat(items, ",") .. "]"
+end
+
 local function print_json(tests, problems)
-  local json = cjson.new()
-  json.encode_empty_table_as_object(false)
   local list = {}
   for i, test in ipairs(tests) do
     list[i] = {
-      id = test.id, name = test.name, file = test.file, line = test.line, group = test.group, tags = test.tags,
+      id = test.id, name = test.name, file = test.file, line = test.line, group = test.group,
+      tags = test.tags and test.tags[1] and test.tags or nil,
     }
   end
-  io.stdout:write((assert(json.encode({ tests = list, problems = problems }))), "\n")
+  io.stdout:write(('{"tests":%s,"problems":%s}\n'):format(array(list), array(problems)))
 end
 
 ---@param args table
