@@ -22,7 +22,9 @@ end
 local function pids(dir)
   local list = {}
   for name in uv.fs_scandir_next, assert(uv.fs_scandir(dir)) do
-    for pid in read(dir .. "/" .. name):gmatch("%d+") do list[#list + 1] = tonumber(pid) end
+    if not name:find("^%.") then -- those are still being written
+      for pid in read(dir .. "/" .. name):gmatch("%d+") do list[#list + 1] = tonumber(pid) end
+    end
   end
   return list
 end
