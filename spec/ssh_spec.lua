@@ -19,8 +19,14 @@ end
 describe("runner.ssh", function()
   teardown(sshd.clean)
 
+  local has_client = uv.fs_stat("/usr/bin/ssh") ~= nil
+
   for _, transport in ipairs { "libssh2", "openssh" } do
     describe("over " .. transport, function()
+      local function without_client()
+        if transport == "openssh" and not has_client then pending("no ssh here") end
+      end
+
       local function connect(server, changes)
         changes = changes or {}
         changes.transport = transport
@@ -159,6 +165,7 @@ describe("runner.ssh", function()
       end)
 
       it("names a host that does not answer", async(function()
+        without_client()
         support.with_mute_server(function(port)
           local err = failure(function()
             local connection <close> = ssh.connect {
@@ -171,6 +178,7 @@ describe("runner.ssh", function()
       end))
 
       it("names a host that does not exist", async(function()
+        without_client()
         local err = failure(function()
           local connection <close> = ssh.connect {
             host = "no-such-host.invalid", transport = transport, connect_timeout = 10,
