@@ -376,7 +376,8 @@ static void turn(void) {
   struct epoll_event events[64];
   agent.now_ms = monotonic_us() / 1000;
   int64_t next = commands_turn();
-  bool working = sync_turn() | artifact_turn();
+  bool syncing = sync_turn(); /* both have their turn, whatever the other says */
+  bool working = artifact_turn() || syncing;
   size_t said = buffer_length(&agent.out);
   flush();
   commands_bury();
