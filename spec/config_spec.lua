@@ -1,36 +1,8 @@
 local uv = require("luv")
-local config = require("runner.config")
-local errors = require("runner.errors")
+local configuration = require("spec.support.configuration")
 local project = require("spec.support.project")
 
--- Every configuration here may use `fake`, a framework, and `here`, a provider. One line, so that the lines of
--- messages are easy to count: what follows starts on line 2.
-local PRELUDE = ([[
-local plugin = require "runner.plugin"
-local fake = plugin.framework {
-  name = "fake", api = 1, options = { paths = "string[]?" }, session = function() end,
-}
-local here = plugin.provider {
-  name = "here", api = 1, options = { size = "bytes?" }, open = function() end,
-}]]):gsub("\n", " ") .. "\n"
-
---- Load a configuration with this source.
-local function load(source, files)
-  local all = { ["runner.lua"] = PRELUDE .. source }
-  for name, text in pairs(files or {}) do
-    all[name] = text
-  end
-  local dir = project.new(all)
-  return config.load(dir .. "/runner.lua"), dir
-end
-
---- The error that loading raises.
-local function refused(source, files)
-  local ok, e = pcall(load, source, files)
-  assert.is_false(ok, "the configuration was accepted")
-  assert.is_true(errors.is(e, "config"), tostring(e))
-  return e
-end
+local load, refused = configuration.load, configuration.refused
 
 --- The problems (without the file) that loading a table with these fields finds.
 local function problems(fields)
