@@ -105,7 +105,7 @@ describe("sync", function()
     assert.are.equal(0, pushed.sent_bytes)
     assert.are.same(tree.describe(dir), tree.describe(pushed.folder))
     tree.write(pushed.folder .. "/a", "changed here") -- and only here
-    assert.are.equal("x", agents.read(home .. "/.cache/runner/work/k/0/tree/a"):sub(1, 1))
+    assert.are.equal("x", agents.read(home .. "/.cache/runner/trees/k/0/tree/a"):sub(1, 1))
     task.await(function(resume) other:close(resume) end)
     stream.exited:wait()
   end))

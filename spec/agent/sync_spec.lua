@@ -68,7 +68,7 @@ local function host()
   return self
 end
 
-local function tree_of(h, number) return ("%s/.cache/runner/work/spec/%d/tree"):format(h.home, number or 0) end
+local function tree_of(h, number) return ("%s/.cache/runner/trees/spec/%d/tree"):format(h.home, number or 0) end
 
 describe("agent sync", function()
   after_each(project.remove_all)

@@ -17,7 +17,7 @@ enum { NUMBERS = 1000 };
 
 /* Locks of folders of ours, for as long as the agent lives: the tests run in them. */
 static struct held {
-  char *base; /* PLACE/work/KEY */
+  char *base; /* PLACE/trees/KEY */
   int number, lock;
   struct held *next;
 } * all_held;
@@ -137,7 +137,7 @@ int place_open(struct place *place, const char *key, const char *folder) {
   int error = EBUSY;
   if (strlen(base) + strlen(key) > PATH_MAX - 64)
     error = ENAMETOOLONG;
-  else if (!descend(&fd, base, "work") || !descend(&fd, base, key))
+  else if (!descend(&fd, base, "trees") || !descend(&fd, base, key))
     error = errno;
   snprintf(place->path, sizeof place->path, "%s", base);
   const struct held *held = place->own ? find_held(base) : NULL;

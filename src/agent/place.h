@@ -1,6 +1,6 @@
 /*
  * The agent's place on its host: what it keeps there from run to run, in a folder that belongs to
- * its user alone. PLACE/work/KEY/N holds, for each synced folder, `lock`, `manifest` and, when the
+ * its user alone. PLACE/trees/KEY/N holds, for each synced folder, `lock`, `manifest` and, when the
  * folder is one of ours, `tree`, the folder itself.
  */
 #ifndef RUNNER_AGENT_PLACE_H
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 struct place {
-  int home, root;      /* PLACE/work/KEY/N, and the synced folder; owned */
+  int home, root;      /* PLACE/trees/KEY/N, and the synced folder; owned */
   int lock;            /* held for a folder of ours until the agent ends; else owned */
   bool own;            /* the folder is ours */
   char path[PATH_MAX]; /* of the folder */
