@@ -1,8 +1,6 @@
 -- Lua 5.4 everywhere; the specs add busted's globals, a config file is plain Lua.
 std = "lua54"
-max_code_line_length = 120
-max_string_line_length = 120
-max_comment_line_length = 120
+max_line_length = 120
 codes = true
 
 -- `self` in a method that an interface asks for, and arguments named for the reader.

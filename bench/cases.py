@@ -1,6 +1,5 @@
-"""The cases: what is run against what, and the goal each row has to meet."""
+"""The cases on this machine, and the list of all: what is run against what, and the goal each row has to meet."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,61 +7,21 @@ import statistics
 import subprocess
 import time
 import uuid
-from dataclasses import dataclass
 from typing import Callable, Dict, List
 
-import containers
-import hosts
+import cases_cargo
+import cases_cpp
+import cases_js
+import cases_history
+import cases_schedule
 import measure
+import reading
+import remote
 import suites
-from measure import Sample
+from case import MEGABYTE, Bench, Row, cpu_row, wall_row
 
 PYTEST = ["/usr/bin/python3", "-m", "pytest", "-q"]
-MEGABYTE = 1024 * 1024
 GIGABYTE = 1024 * MEGABYTE
-
-
-@dataclass
-class Row:
-    case: str
-    what: str
-    ours: str
-    theirs: str
-    value: float  # what is compared with the goal: a ratio, or the figure itself
-    goal: float
-    unit: str = "×"
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        return self.value >= self.goal if self.at_least else self.value <= self.goal
-
-
-@dataclass
-class Bench:
-    """What every case gets."""
-
-    runner: str
-    folder: str
-    repeat: int
-    progress: Callable[[str], None]
-
-    def run(self, config: str, env: Dict[str, str] = {}, watch=None) -> Sample:  # noqa: B006
-        argv = [self.runner, "run", "-q", config]
-        return measure.run(argv, self.folder, env, watch=watch)
-
-    def compare(self, runs: Dict[str, Callable[[], Sample]]) -> Dict[str, List[Sample]]:
-        return measure.side_by_side(runs, self.repeat, self.progress)
-
-
-def _wall_row(case: str, samples, ours: str, theirs: str, goal: float) -> Row:
-    a, b = measure.median_wall(samples[ours]), measure.median_wall(samples[theirs])
-    return Row(case, f"wall: {ours} / {theirs}", f"{a:.3f} s", f"{b:.3f} s", a / b, goal)
-
-
-def _cpu_row(case: str, samples, ours: str, theirs: str, goal: float) -> Row:
-    a, b = measure.median_cpu(samples[ours]), measure.median_cpu(samples[theirs])
-    return Row(case, f"CPU: {ours} / {theirs}", f"{a:.2f} s", f"{b:.2f} s", a / b, goal)
 
 
 def trivial1000(bench: Bench) -> List[Row]:
@@ -77,8 +36,8 @@ def trivial1000(bench: Bench) -> List[Row]:
         }
     )
     return [
-        _wall_row("trivial1000", samples, "runner", "pytest -n 2", 0.65),
-        _wall_row("trivial1000", samples, "runner", "pytest", 0.9),
+        wall_row("trivial1000", samples, "runner", "pytest -n 2", 0.65),
+        wall_row("trivial1000", samples, "runner", "pytest", 0.9),
     ]
 
 
@@ -93,8 +52,8 @@ def imports(bench: Bench) -> List[Row]:
         }
     )
     return [
-        _wall_row("imports", samples, "runner", "pytest -n 8", 0.35),
-        _cpu_row("imports", samples, "runner", "pytest -n 8", 0.3),
+        wall_row("imports", samples, "runner", "pytest -n 8", 0.35),
+        cpu_row("imports", samples, "runner", "pytest -n 8", 0.3),
     ]
 
 
@@ -144,8 +103,8 @@ def true5000(bench: Bench) -> List[Row]:
         }
     )
     return [
-        _wall_row("true5000", samples, "runner", "xargs -P2 -n1", 1.0),
-        _wall_row("true5000", samples, "runner", "ctest -j2", 0.6),
+        wall_row("true5000", samples, "runner", "xargs -P2 -n1", 1.0),
+        wall_row("true5000", samples, "runner", "ctest -j2", 0.6),
     ]
 
 
@@ -305,156 +264,6 @@ def kill9(bench: Bench) -> List[Row]:
     ]
 
 
-def docker200(bench: Bench) -> List[Row]:
-    """200 short commands in 4 containers: runner makes and removes them, the peer finds them running."""
-    lacking = containers.missing()
-    if lacking:
-        bench.progress(f"skipped: it needs {lacking}")
-        return []
-    commands, slots = 200, 4
-    config = f"{bench.folder}/runner.lua"
-    with open(config, "w", encoding="ascii") as file:
-        file.write(
-            f"""return {{
-              max_parallel = {slots}, sync = false,
-              provider = require "providers.docker" {{ image = "{containers.IMAGE}" }},
-              framework = require "frameworks.command" {{
-                discover_command = "i=0; while [ $i -lt {commands} ]; do echo $i; i=$((i+1)); done",
-                run_command = {{ "/bin/echo", "{{tests}}" }},
-              }},
-            }}\n"""
-        )
-    with containers.daemon(bench.folder) as env:
-
-        def timed(*argv: str) -> Sample:
-            started = time.monotonic()
-            done = subprocess.run(argv, cwd=bench.folder, env=env, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise SystemExit(f"bench: docker200: {argv[0]}: {done.stdout}{done.stderr}")
-            return Sample(time.monotonic() - started, 0, 0)  # the daemon's CPU is in neither tree
-
-        names = [f"peer-{i}" for i in range(slots)]
-        for name in names:
-            argv = ["docker", "run", "-d", "--name", name, containers.IMAGE, "/bin/sleep", "100000"]
-            subprocess.run(argv, env=env, check=True, capture_output=True)
-        listed = f"{bench.folder}/commands"
-        with open(listed, "w", encoding="ascii") as file:
-            file.writelines(f"{names[i % slots]} /bin/echo {i}\n" for i in range(commands))
-        samples = bench.compare(
-            {
-                "runner": lambda: timed(bench.runner, "run", "-q", config),
-                "docker exec": lambda: timed("xargs", "-a", listed, "-P", str(slots), "-L", "1", "docker", "exec"),
-            }
-        )
-        subprocess.run(["docker", "rm", "-f", *names], env=env, check=True, capture_output=True)
-    return [_wall_row("docker200", samples, "runner", "docker exec", 0.25)]
-
-
-def _ssh_config(bench: Bench, ssh_config: str, names: List[str], settings: str, framework: str) -> str:
-    listed = ", ".join(f'"{name}"' for name in names)
-    path = f"{bench.folder}/runner.lua"
-    with open(path, "w", encoding="ascii") as file:
-        file.write(
-            f"""return {{
-              {settings}
-              provider = require "providers.ssh" {{
-                hosts = {{ {listed} }}, config_file = "{ssh_config}", slots = {4 if len(names) == 1 else 1},
-                working_dir = "/",
-              }},
-              framework = require "frameworks.command" {{ {framework} }},
-            }}\n"""
-        )
-    return path
-
-
-def _timed(bench: Bench, *argv: str, watch=None) -> Sample:
-    """The CPU is that of the process and of what it waited for; what sshd starts is not below it."""
-    started = time.monotonic()
-    process = subprocess.Popen(argv, cwd=bench.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    pid, status, usage = os.wait4(process.pid, os.WNOHANG if watch else 0)
-    while pid == 0:
-        watch(process.pid)
-        time.sleep(0.02)
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"bench: {' '.join(argv)}: exit code {process.returncode}")
-    return Sample(time.monotonic() - started, usage.ru_utime + usage.ru_stime, 0)
-
-
-def ssh200(bench: Bench) -> List[Row]:
-    """200 short commands on one host, 4 at a time; both log in first."""
-    lacking = hosts.missing()
-    if lacking:
-        bench.progress(f"skipped: it needs {lacking}")
-        return []
-    with hosts.sshd(bench.folder, ["host"]) as ssh_config:
-        config = _ssh_config(
-            bench,
-            ssh_config,
-            ["host"],
-            "max_parallel = 4,",
-            'discover_command = "seq 200", run_command = { "/bin/echo", "{tests}" }',
-        )
-        ssh = f"ssh -F {ssh_config} -S {bench.folder}/control"
-        each = f"seq 200 | xargs -P4 -n1 {ssh} host /bin/echo"
-        peer = ["/bin/sh", "-c", f"{ssh} -M -N -f host && {each}; {ssh} -O exit host 2>/dev/null"]
-        samples = bench.compare(
-            {
-                "runner": lambda: _timed(bench, bench.runner, "run", "-q", config),
-                "ssh with ControlMaster": lambda: _timed(bench, *peer),
-            }
-        )
-    return [_wall_row("ssh200", samples, "runner", "ssh with ControlMaster", 0.2)]
-
-
-def ssh100(bench: Bench) -> List[Row]:
-    """10,000 tests of about 5 ms of CPU each on 100 sandboxes over SSH, all on this machine."""
-    lacking = hosts.missing()
-    if lacking:
-        bench.progress(f"skipped: it needs {lacking}")
-        return []
-    names = [f"host{i}" for i in range(100)]
-    burn = "i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done"
-    memory, cpu, first = [], [], []
-    with hosts.sshd(bench.folder, names) as ssh_config:
-        for turn in range(-1, bench.repeat):  # the first run only brings the agent there
-            config = _ssh_config(
-                bench,
-                ssh_config,
-                names[:1] if turn < 0 else names,
-                'test_timeout = "5m", slow_timeout = "none",',
-                f'discover_command = "seq {10 if turn < 0 else 10000}", run_command = {{ "/bin/sh", "-c", "{burn}" }}',
-            )
-            peak = measure.HostMemory()
-            sample = _timed(bench, bench.runner, "run", "-q", config, watch=peak)
-            if turn < 0:
-                continue
-            tests, ready, starts = 0.0, [], []
-            with open(f"{bench.folder}/test-results/events.ndjson", encoding="utf-8") as file:
-                for event in map(json.loads, file):
-                    if event["event"] == "attempt_finished":
-                        tests += event["cpu"]
-                    elif event["event"] == "sandbox_ready":
-                        ready.append(event["time"])
-                    elif event["event"] == "attempt_started":
-                        starts.append(event["time"])
-            memory.append(peak.host / MEGABYTE)
-            cpu.append(sample.cpu / tests)
-            first.append(min(starts) - min(ready))
-            bench.progress(
-                f"runner: {turn + 1}/{bench.repeat}: {sample.wall:.1f} s, host {memory[-1]:.1f} MB, "
-                f"{sample.cpu:.2f} s CPU of host, {tests:.1f} s of tests, {len(ready)} sandboxes, the last "
-                f"{max(ready) - min(ready):.2f} s after the first"
-            )
-    m, c, f = statistics.median(memory), statistics.median(cpu), statistics.median(first)
-    return [
-        Row("ssh100", "host, peak resident", f"{m:.1f} MB", "", m, 100, unit="MB"),
-        Row("ssh100", "CPU: host / tests", f"{c * 100:.1f} %", "", c * 100, 15, unit="%"),
-        Row("ssh100", "first sandbox ready to first test", f"{f:.2f} s", "", f, 1, unit="s"),
-    ]
-
-
 ALL: Dict[str, Callable[[Bench], List[Row]]] = {
     case.__name__: case
     for case in (
@@ -466,8 +275,17 @@ ALL: Dict[str, Callable[[Bench], List[Row]]] = {
         memory10k,
         output1g,
         kill9,
-        docker200,
-        ssh200,
-        ssh100,
+        *cases_history.CASES,
+        *cases_schedule.CASES,
+        *reading.CASES,
+        *cases_cargo.CASES,
+        *cases_cpp.CASES,
+        *cases_js.CASES,
+        *remote.CASES,
     )
+}
+
+# Names for several.
+GROUPS: Dict[str, List[str]] = {
+    "schedule": ["simulated", "queue1m", "history100k", "uneven", "offload", "real_suites"],
 }

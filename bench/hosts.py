@@ -5,8 +5,9 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Tuple
 
 SSHD = "/usr/sbin/sshd"
 
@@ -86,3 +87,42 @@ def sshd(folder: str, names: List[str]) -> Iterator[str]:
             yield config
         finally:
             server.terminate()
+
+
+class Wire:
+    """A port in front of another one, that counts what is sent to it."""
+
+    def __init__(self, port: int) -> None:
+        self.to, self.sent = port, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed: that is the end
+            while True:
+                near, far = self.listener.accept()[0], socket.create_connection(("127.0.0.1", self.to))
+                threading.Thread(target=self._carry, args=(near, far, True), daemon=True).start()
+                threading.Thread(target=self._carry, args=(far, near, False), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, count: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self.sent += len(data) if count else 0
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def counted(config: str) -> Iterator[Tuple[str, Wire]]:
+    """Yields an ssh_config like `config` of `sshd`, whose connections are counted, and the counter."""
+    with open(config, encoding="ascii") as file:
+        text = file.read()
+    port = int(text.split("Port ")[1].split()[0])
+    wire = Wire(port)
+    # The key stays known by the host's own port.
+    text = text.replace(f"Port {port}", f"Port {wire.port}\n  HostKeyAlias [127.0.0.1]:{port}")
+    try:
+        yield _write(config + "_counted", text), wire
+    finally:
+        wire.listener.close()

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import List
+from typing import Dict, List
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
@@ -16,8 +16,10 @@ sys.path.insert(0, HERE)
 
 import cases  # noqa: E402
 import measure  # noqa: E402
+from case import Bench, Row  # noqa: E402
 
-HEADER = ["case", "measured", "runner", "peer", "value", "goal", ""]
+RESULTS = os.path.join(HERE, "RESULTS.md")
+HEADER = ["case", "measured", "runner", "peer", "value", "goal", "", "on"]
 
 
 def progress(text: str) -> None:
@@ -59,8 +61,10 @@ def figure(number: float, unit: str) -> str:
     return f"{number:.3g} {unit}"
 
 
-def table(rows: List[cases.Row]) -> str:
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
+def lines_of(rows: List[Row]) -> Dict[str, List[str]]:
+    """The lines of the table, by case."""
+    today = datetime.date.today().isoformat()
+    lines: Dict[str, List[str]] = {}
     for row in rows:
         goal = ("≥ " if row.at_least else "≤ ") + figure(row.goal, row.unit)
         cells = [
@@ -71,18 +75,39 @@ def table(rows: List[cases.Row]) -> str:
             figure(row.value, row.unit),
             goal,
             "met" if row.met else "**missed**",
+            today,
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.setdefault(row.case, []).append("| " + " | ".join(cells) + " |\n")
+    return lines
 
 
-def report(rows: List[cases.Row], names: List[str], runner: str, repeat: int) -> str:
-    described = "".join(f"- `{name}`: {cases.ALL[name].__doc__}\n" for name in names)
+def table(lines: Dict[str, List[str]]) -> str:
+    head = "| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER) + "\n"
+    return head + "".join(line for name in cases.ALL for line in lines.get(name, []))
+
+
+def written() -> Dict[str, List[str]]:
+    """The lines that RESULTS.md has by now."""
+    lines: Dict[str, List[str]] = {}
+    if os.path.exists(RESULTS):
+        with open(RESULTS, encoding="utf-8") as file:
+            for line in file:
+                name = line[2:].split(" | ", 1)[0]
+                if line.startswith("| ") and name in cases.ALL:
+                    lines.setdefault(name, []).append(line)
+    return lines
+
+
+def report(lines: Dict[str, List[str]], runner: str, repeat: int) -> str:
+    described = "".join(f"- `{name}`: {case.__doc__}\n" for name, case in cases.ALL.items() if name in lines)
     versions = [
         version(runner, "--version"),
         pytest_versions(),
         version("ctest", "--version"),
         version("xargs", "--version"),
+        version("docker", "--version"),
+        version("ssh", "-V"),
+        version("rsync", "--version"),
     ]
     return f"""\
 # Measurements
@@ -91,9 +116,9 @@ Written by `./dev bench`. Everything in a row was measured in the same run of it
 in turns (A B A B …), medians of {repeat} (of 25 for `startup`). CPU is user and system time of the whole
 process tree; memory is the peak resident size that the kernel keeps for the process itself.
 
-{table(rows)}
+{table(lines)}
 {described}
-Machine: {machine()}; {datetime.date.today().isoformat()}.
+Machine: {machine()}.
 Versions: {"; ".join(versions)}.
 """
 
@@ -103,10 +128,11 @@ def main() -> int:
     parser.add_argument("--runner", required=True, help="the binary to measure")
     parser.add_argument("-n", "--repeat", type=int, default=5, help="runs of each (default 5)")
     parser.add_argument("--keep", action="store_true", help="keep the generated suites")
-    parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md although only some are measured")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(cases.ALL))
+    parser.add_argument("--write", action="store_true", help="put the rows of the measured cases into bench/RESULTS.md")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*cases.GROUPS, *cases.ALL]))
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in cases.ALL]
+    names = [name for wanted in options.names for name in cases.GROUPS.get(wanted, [wanted])] or list(cases.ALL)
+    unknown = [name for name in names if name not in cases.ALL]
     if unknown:
         parser.error(f"unknown case {unknown[0]}; there are {', '.join(cases.ALL)}")
 
@@ -116,13 +142,14 @@ def main() -> int:
         if name.startswith(("PYTEST_", "PYTHON", "RUNNER_")) or name == "CI":
             del os.environ[name]
 
-    rows: List[cases.Row] = []
-    names = options.names or list(cases.ALL)
+    rows: List[Row] = []
     for name in names:
         print(f"{name}: {cases.ALL[name].__doc__}", file=sys.stderr, flush=True)
         folder = tempfile.mkdtemp(prefix=f"runner-bench-{name}-")
+        for cache in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):  # nor may what earlier runs have left
+            os.environ[cache] = f"{folder}/{cache}"
         try:
-            bench = cases.Bench(options.runner, folder, options.repeat, progress)
+            bench = Bench(options.runner, folder, options.repeat, progress)
             rows += cases.ALL[name](bench)
         finally:
             if options.keep:
@@ -130,10 +157,12 @@ def main() -> int:
             else:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    print(table(rows))
+    lines = lines_of(rows)
+    print(table(lines))
     if options.write or not options.names:
-        with open(os.path.join(HERE, "RESULTS.md"), "w", encoding="utf-8") as file:
-            file.write(report(rows, names, options.runner, options.repeat))
+        everything = {**written(), **lines}
+        with open(RESULTS, "w", encoding="utf-8") as file:
+            file.write(report(everything, options.runner, options.repeat))
     return 0 if all(row.met for row in rows) else 1
 
 

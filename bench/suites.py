@@ -1,6 +1,7 @@
 """The suites that the cases run, written into a temporary folder."""
 
 import os
+import subprocess
 from typing import Optional
 
 # Burns CPU, not time: the cost is the same however many processes share a core.
@@ -56,3 +57,16 @@ def ctest_suite(folder: str, count: int, program: str) -> None:
     """What CMake would generate: ctest reads it as it is."""
     lines = (f'add_test([=[true_{i}]=] "{program}")\n' for i in range(count))
     _write(f"{folder}/CTestTestfile.cmake", "".join(lines))
+
+
+TREE_FILE = "folder_{folder:02d}/file_{file:02d}.txt"
+
+
+def git_tree(folder: str, files: int) -> str:
+    """A repository of `files` files of 3 kB, no two alike, in folders of 50; returns its path."""
+    for number in range(files):
+        path = TREE_FILE.format(folder=number // 50, file=number % 50)
+        _write(f"{folder}/{path}", f"{path}: line of text\n" * 75)
+    for argv in (["git", "init", "-q"], ["git", "add", "-A"]):
+        subprocess.run(argv, cwd=folder, check=True)
+    return folder

@@ -7,8 +7,10 @@
 
 local commands = require("runner.user_commands")
 local errors = require("runner.errors")
+local journal = require("runner.journal")
 local plugin = require("runner.plugin")
 local shell = require("runner.shell")
+local task = require("runner.task")
 
 --- A destroy_command that hangs must not keep the run from ending for as long as the others may take.
 local DESTROY_TIMEOUT_S = 120
@@ -34,14 +36,41 @@ local function prepare_line(options, settings)
   return table.concat(words, " ")
 end
 
-local function create(options, ctx, image_id)
-  local values = { image_id = image_id, cpu_cores = cores(options) }
-  local id = commands.id("create_command", fill(options.create_command, values), options, ctx)
+--- Destroys a sandbox; what goes wrong is said.
+local function destroy(options, ctx, sandbox_id, line)
+  local limit = math.min(options.timeout or DESTROY_TIMEOUT_S, DESTROY_TIMEOUT_S)
+  local message = commands.run("destroy_command", line, options, ctx, limit)
+  if message then ctx.log("warning", "sandbox %s: %s", sandbox_id, message) end
+  return message == nil
+end
+
+--- Makes a sandbox and notes it for `runner gc`.
+---@return string sandbox_id
+---@return fun() close
+local function create(options, ctx, values)
+  local function destroy_line(id)
+    values.sandbox_id = id
+    return fill(options.destroy_command, values)
+  end
+  local line = fill(options.create_command, values)
+  local id = commands.making("create_command", line, options, ctx, function(late)
+    destroy(options, ctx, late, destroy_line(late))
+  end)
   if not id then
     errors.raise("provider", "create_command printed nothing: its last line should be the id of the sandbox",
       { permanent = true }) -- again, and there would be more sandboxes that nobody can destroy
   end
-  return id
+  line = destroy_line(id)
+  local noted, forget = pcall(journal.add, ctx.run_id, {
+    provider = "command", sandbox = id, destroy = line, cwd = commands.where(options, ctx).cwd,
+  })
+  if not noted then ctx.log("warning", "sandbox %s is left if this run is killed: %s", id, tostring(forget)) end
+  local closed = false
+  return id, function()
+    if closed then return end
+    closed = true
+    if destroy(options, ctx, id, line) and noted then forget() end
+  end
 end
 
 --- REMOTE:LOCAL words for {paths}.
@@ -86,8 +115,8 @@ return plugin.provider({
     if not options.exec_command:find("{command}", 1, true) then
       errors.raise("config", "provider command: exec_command: {command} is missing, which stands for what is to be run")
     end
-    local sandbox_id = create(options, ctx, image_id)
-    local values = { image_id = image_id, sandbox_id = sandbox_id, cpu_cores = cores(options) }
+    local values = { image_id = image_id, cpu_cores = cores(options) }
+    local sandbox_id, close = create(options, ctx, values)
     local where = commands.where(options, ctx)
     local env = {}
     for key, value in pairs(options.env or {}) do env[key] = value end
@@ -101,7 +130,7 @@ return plugin.provider({
     local place = {
       describe = sandbox_id, cwd = options.root, env = env, slots = options.slots, sees_project = true,
       has_copies = options.prepare_command ~= nil, close_timeout = DESTROY_TIMEOUT_S + 5,
-      shell_command = exec_line("sh"),
+      shell_command = exec_line("sh"), close = close,
     }
     if options.agent ~= false then
       function place.connect(argv) return shell.stream(exec_line(shell.join(argv)), where) end
@@ -109,14 +138,6 @@ return plugin.provider({
 
     function place.start(line, handlers)
       return commands.start(exec_line(line), where, handlers)
-    end
-
-    function place.close()
-      if place.closed then return end
-      place.closed = true
-      local limit = math.min(options.timeout or DESTROY_TIMEOUT_S, DESTROY_TIMEOUT_S)
-      local message = commands.run("destroy_command", fill(options.destroy_command, values), options, ctx, limit)
-      if message then ctx.log("warning", "sandbox %s: %s", sandbox_id, message) end
     end
 
     if options.download_command then
@@ -128,5 +149,19 @@ return plugin.provider({
       end
     end
     return place
+  end,
+
+  --- For `runner gc`. The environment of the configuration is not known here: it may hold secrets and is not noted.
+  ---@param gc runner.GcContext
+  gc = function(gc)
+    for _, entry in ipairs(gc.entries) do
+      local message
+      if not gc.dry_run then
+        local ok, result = pcall(shell.run, entry.destroy, { cwd = entry.cwd, timeout = DESTROY_TIMEOUT_S, grace = 2 })
+        task.checkpoint()
+        message = ok and shell.complaint("destroy_command", result, DESTROY_TIMEOUT_S) or not ok and tostring(result)
+      end
+      gc.report(("sandbox %s (cd %s && %s)"):format(entry.sandbox, shell.quote(entry.cwd), entry.destroy), message)
+    end
   end,
 })

@@ -2,12 +2,7 @@ local uv = require("luv")
 local attempt_log = require("runner.attempt_log")
 local project = require("spec.support.project")
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read("a")
-  file:close()
-  return bytes
-end
+local read = project.read
 
 describe("attempt_log", function()
   local dir, warnings

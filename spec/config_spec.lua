@@ -25,7 +25,7 @@ describe("config.load", function()
       assert.are.same({ name = "fake", retries = 0, test_timeout = 900, slow_timeout = 60,
         schedule = "batch" }, group)
       assert.are.equal("local", loaded.providers[1].name)
-      assert.are.same({ dir = dir .. "/test-results", junit = "junit.xml" }, loaded.report)
+      assert.are.same({ dir = dir .. "/test-results", junit = "junit.xml", trace = false }, loaded.report)
       assert.are.same({ 900, 60, nil, 10, 0, false, nil, nil, "fail", dir, {}, {}, {} }, {
         loaded.test_timeout, loaded.slow_timeout, loaded.global_timeout, loaded.grace,
         loaded.retries,
@@ -40,7 +40,7 @@ describe("config.load", function()
         framework = fake, provider = here { size = "2G" }, test_timeout = "5m", slow_timeout = 1.5,
         grace = "250ms",
         global_timeout = "1h30m", working_dir = "./src", copy_dirs = { "src:a/b", "./src:/c" },
-        report = { dir = "../out", junit = "r/j.xml" },
+        report = { dir = "../out", junit = "r/j.xml", trace = "./t.json" },
       }]], { ["src/x"] = "" })
       assert.are.same({ 300, 1.5, 0.25, 5400 },
         { loaded.test_timeout, loaded.slow_timeout, loaded.grace, loaded.global_timeout })
@@ -48,7 +48,7 @@ describe("config.load", function()
       assert.are.equal(dir .. "/src", loaded.working_dir)
       assert.are.same({ { from = dir .. "/src", to = "a/b" },
         { from = dir .. "/src", to = "/c" } }, loaded.copy_dirs)
-      assert.are.same({ dir = dir:gsub("/[^/]*$", "") .. "/out", junit = "r/j.xml" }, loaded.report)
+      assert.are.same({ dir = dir:gsub("/[^/]*$", "") .. "/out", junit = "r/j.xml", trace = "t.json" }, loaded.report)
     end)
 
     it("knows no limit", function()

@@ -238,6 +238,13 @@ describe("download", function()
     assert.matches("ARTIFACT", result.stdout)
   end))
 
+  it("makes no folder for an attempt that left nothing new", async(function()
+    local _, _, dir = run({}, CONFIG:format(1, '{ "out/" }', "mkdir -p out; echo same > out/same; test {tests} = good"))
+    local made = {}
+    for name in uv.fs_scandir_next, uv.fs_scandir(dir .. "/test-results/artifacts") do made[#made + 1] = name end
+    assert.are.same({ attempt_log.slug("bad", 1) }, made)
+  end))
+
   it("fetches after every attempt when told to", async(function()
     local artifacts = run({}, CONFIG:format(0, '{ "out/*/log", on = "always" }', WRITE))
     assert.are.same({ "bad 1 out/bad/log", "good 1 out/good/log" }, artifacts)

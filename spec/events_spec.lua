@@ -1,19 +1,15 @@
 local uv = require("luv")
 local cjson = require("cjson")
 local async = require("spec.support.async")
+local event_log = require("runner.event_log")
 local events = require("runner.events")
 local project = require("spec.support.project")
 local task = require("runner.task")
 
+local read = project.read
+
 local function collector(list)
   return { event = function(_, event) list[#list + 1] = event end }
-end
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read("a")
-  file:close()
-  return bytes
 end
 
 local function write(path, bytes)
@@ -87,7 +83,7 @@ describe("events", function()
     local bus = open({})
     bus:emit({ event = "y" })
     bus:close()
-    assert.are.equal(2, #all(events.read(path)))
+    assert.are.equal(2, #all(event_log.read(path)))
   end))
 
   it("writes valid UTF-8 whatever a test prints; reports see what the log says", async(function()
@@ -104,7 +100,7 @@ describe("events", function()
     local log = read(path)
     assert(utf8.len(log), "seed " .. seed)
     assert.are.equal(300, select(2, log:gsub("\n", "")), "seed " .. seed)
-    local back = all(events.read(path))
+    local back = all(event_log.read(path))
     for i, event in ipairs(back) do
       assert.are.equal(event.id, seen[i].id, "seed " .. seed)
       assert.are.same(event.tags, seen[i].tags, "seed " .. seed)
@@ -116,7 +112,7 @@ describe("events", function()
     bus:emit({ event = "test", id = "t[\xff]" })
     bus:emit({ event = "test", id = "t[\xfe]" })
     bus:close()
-    local back = all(events.read(path))
+    local back = all(event_log.read(path))
     assert.are.equal("t[\\xff]", back[1].id)
     assert.are_not.equal(back[1].id, back[2].id)
   end))
@@ -129,7 +125,7 @@ describe("events", function()
     loop[true] = 1
     bus:emit(loop)
     bus:close()
-    local event = all(events.read(path))[1]
+    local event = all(event_log.read(path))[1]
     assert.are.equal("t", event.id)
     assert.is_nil(event.f)
   end))
@@ -192,22 +188,23 @@ describe("events", function()
   describe("read", function()
     it("passes over a cut last line and lines that are no events, and hands on unknown ones",
       function()
-      write(path, '{"event":"run_started","time":1}\n[1]\n\n{"a":1}\nrubbish\n'
+      write(path, '{"event":"run_started","time":1}\n[1]\n\n{"a":1}\nrubbish\n{"event":"test","id":{}}\n'
+        .. '{"event":"attempt_finished","id":"a","duration":"3"}\n{"event":"test","id":null}\n'
         .. '{"event":"later","time":2}\n{"event":"te')
-      local back = all(events.read(path))
+      local back = all(event_log.read(path))
       assert.are.same({ "run_started", "later" }, { back[1].event, back[2].event })
       assert.are.equal(2, #back)
     end)
 
     it("gives the place of each line, to read it again", function()
       write(path, '{"event":"a"}\nrubbish\n{"event":"b","id":"x"}\n')
-      for event, offset in events.read(path) do
-        assert.are.same(event, events.at(path, offset))
+      for event, offset in event_log.read(path) do
+        assert.are.same(event, event_log.at(path, offset))
       end
     end)
 
     it("says why a log cannot be read", function()
-      local iterator, message = events.read(path)
+      local iterator, message = event_log.read(path)
       assert.is_nil(iterator)
       assert.matches("events.ndjson", message)
     end)
@@ -238,13 +235,13 @@ describe("events", function()
         { event = "problem", kind = "collection", message = "m" },
         { event = "run_finished", exit_code = 1 },
       })
-      local state = assert(events.fold(path))
+      local state = assert(event_log.fold(path))
       assert.are.equal("r", state.run.run)
       assert.are.same({ "b", "a" }, { state.tests[1].id, state.tests[2].id })
       assert.are.equal("flaky", state.by_id.a.status)
       assert.are.equal(2, #state.by_id.a.attempts)
       assert.is_nil(state.by_id.a.attempts[1].stdout)
-      assert.are.same({ head = "x" }, events.at(path, state.by_id.a.attempts[1].offset).stdout)
+      assert.are.same({ head = "x" }, event_log.at(path, state.by_id.a.attempts[1].offset).stdout)
       assert.are.equal("why", state.by_id.b.reason)
       assert.are.equal(1, #state.problems)
       assert.are.equal(1, state.counts.flaky)
@@ -266,7 +263,7 @@ describe("events", function()
           duration = 1 },
         { event = "attempt_started", id = "running", attempt = 1, time = 30 },
       })
-      local state = assert(events.fold(path))
+      local state = assert(event_log.fold(path))
       local got = {}
       for _, test in ipairs(state.tests) do got[test.id] = test.status end
       assert.are.same({
@@ -280,9 +277,29 @@ describe("events", function()
       assert.are.equal(1, state.counts.passed)
     end)
 
+    it("keeps what is in quarantine, also when the runner died", function()
+      log({
+        { event = "run_started" },
+        { event = "test", id = "a", quarantine = "why" }, { event = "test", id = "b", quarantine = true },
+        { event = "test", id = "c", quarantine = true }, { event = "test", id = "d", quarantine = true },
+        { event = "test_finished", id = "a", status = "failed", quarantine = "why" },
+        { event = "test_finished", id = "b", status = "flaky", quarantine = true },
+        { event = "attempt_finished", id = "c", attempt = 1, status = "crashed" },
+      })
+      local state = assert(event_log.fold(path))
+      assert.are.same({ "why", true, true }, {
+        state.by_id.a.quarantine, state.by_id.b.quarantine, state.by_id.c.quarantine, state.by_id.d.quarantine,
+      })
+      for _, counts in ipairs({ state.counts, state.finished.counts }) do
+        assert.are.same({ 3, 1, 1, 1, 1 }, {
+          counts.quarantined, counts.quarantined_flaky, counts.failed, counts.crashed, counts.not_run,
+        })
+      end
+    end)
+
     it("makes nothing of an empty log", function()
       write(path, "")
-      local state = assert(events.fold(path))
+      local state = assert(event_log.fold(path))
       assert.are.same({}, state.tests)
       assert.are.same({}, state.finished)
     end)

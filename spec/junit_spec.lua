@@ -1,4 +1,5 @@
 local junit = require("runner.junit")
+local project = require("spec.support.project")
 
 local folder = "spec/support/junit/"
 
@@ -18,13 +19,6 @@ local function case_of(inside, attributes)
     attributes or 'name="t"', inside))
   assert.are.equal(1, #cases)
   return cases[1], summary
-end
-
-local function file_bytes(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read("a")
-  file:close()
-  return bytes
 end
 
 local dialects = {
@@ -201,6 +195,64 @@ describe("junit", function()
     end
   end)
 
+  it("reads references in attributes as in text", function()
+    local case = case_of(
+      "<failure message='&lt;&amp;&#38;&#x26;&amp;amp;&quot;&apos;&gt;'>&lt;&amp;&#38;&gt;</failure>",
+      'name="a &amp;&amp; &quot;b&quot; &lt;c> &#xFC;"')
+    assert.are.equal('a && "b" <c> ü', case.name)
+    assert.are.equal("<&&&&amp;\"'>", case.message)
+    assert.are.equal("<&&>", case.trace)
+  end)
+
+  it("reads text in pieces, and what CDATA hides", function()
+    local case = case_of("<failure>a<![CDATA[<b>&amp;]]]]><![CDATA[></b>]]>&lt;c<!-- d --> e</failure>")
+    assert.are.equal("a<b>&amp;]]></b><c e", case.trace)
+  end)
+
+  it("reads other encodings, and bytes that are in none", function()
+    local function report(encoding, name)
+      return ('<?xml version="1.0" encoding="%s"?><testsuite><testcase name="%s"/></testsuite>'):format(encoding, name)
+    end
+    local cases = read_bytes(report("ISO-8859-1", "caf\xE9"))
+    assert.are.equal("café", cases[1].name)
+    cases = read_bytes("\xFF\xFE" .. report("UTF-16", "x"):gsub(".", "%0\0"))
+    assert.are.equal("x", cases[1].name)
+    local summary
+    -- It says UTF-16 and is not; it says UTF-8 and is Latin-1; it names what nobody knows.
+    for bytes, name in pairs({
+      [report("UTF-16", "ü")] = "ü", [report("UTF-8", "\xFC")] = "\xFC", [report("klingon", "ü")] = "ü",
+    }) do
+      cases, summary = read_bytes(bytes)
+      assert.are.equal(name, cases[1].name)
+      assert.are.equal("mended", summary.problems[1].kind)
+      assert.is_true(summary.complete)
+    end
+  end)
+
+  it("reads bytes that come by themselves as it reads a file", function()
+    for _, name in ipairs(names) do
+      local bytes, whole = project.read(folder .. name), read(folder .. name)
+      for _, step in ipairs({ 1, 7, 4096 }) do
+        local cases = {}
+        local parser = junit.parser(folder .. name, function(case) cases[#cases + 1] = case end)
+        for at = 1, #bytes, step do parser.feed(bytes:sub(at, at + step - 1)) end
+        assert.is_true(parser.finish().complete)
+        assert.are.same(whole, cases)
+      end
+    end
+    local parser = junit.parser("r", function() end)
+    parser.feed("<testsuite><testcase name='a'/><testcase name='b'><failure>")
+    local summary = parser.finish()
+    assert.are.same({ 1, false, "ETRUNCATED", "b" },
+      { summary.cases, summary.complete, summary.problems[1].code, summary.problems[1].case })
+    assert.are.equal("EXML", (function()
+      local broken = junit.parser("r", function() end)
+      broken.feed("no xml")
+      broken.feed(" at all")
+      return broken.finish().problems[1].code
+    end)())
+  end)
+
   it("keeps duplicate names apart, in order", function()
     local cases = read_bytes('<testsuite><testcase name="a" time="1"/>'
       .. '<testcase name="a" time="2"/></testsuite>')
@@ -224,7 +276,7 @@ describe("junit", function()
   end)
 
   it("counts what is whole of a truncated file, and names the case that was cut off", function()
-    local bytes = file_bytes(folder .. "surefire.xml")
+    local bytes = project.read(folder .. "surefire.xml")
     local cut = bytes:find("<stackTrace>", 1, true)
     local cases, summary = read_bytes(bytes:sub(1, cut + 20))
     assert.are.equal(2, #cases)
@@ -238,7 +290,7 @@ describe("junit", function()
 
   it("counts what is whole at every cut of every sample", function()
     for _, name in ipairs(names) do
-      local bytes = file_bytes(folder .. name)
+      local bytes = project.read(folder .. name)
       local whole = read_bytes(bytes)
       local before = 0
       for cut = 0, #bytes - 1, 7 do
@@ -292,7 +344,7 @@ describe("junit", function()
   end)
 
   it("takes bytes as they come, and lets the callback raise", function()
-    local bytes, at = file_bytes(folder .. "pytest.xml"), 1
+    local bytes, at = project.read(folder .. "pytest.xml"), 1
     local cases = read({ read = function()
       if at > #bytes then return nil end
       at = at + 5
@@ -302,6 +354,23 @@ describe("junit", function()
     assert.has_error(function()
       junit.read(folder .. "pytest.xml", function() error("stop") end)
     end)
+  end)
+
+  it("keeps only so much of what belongs to no case", function()
+    local many = '<properties><property name="p%d" value="v"/></properties><system-out>' .. ("x"):rep(1000)
+      .. "</system-out><error message='e%d'/>"
+    local given, suite = 0, nil
+    local summary = junit.read({ read = function()
+      given = given + 1
+      if given == 1 then return "<testsuite>" end
+      if given <= 20000 then return many:format(given, given) end
+      return given == 20001 and "<testcase name='x'/></testsuite>" or nil
+    end }, function(case) suite = case.suite end)
+    local properties = 0
+    for _ in pairs(suite.properties) do properties = properties + 1 end
+    assert.are.equal(100, properties)
+    assert.are.equal(1000, #summary.problems)
+    assert.is_true(#suite.stdout > 1000000 and #suite.stdout < 1100000)
   end)
 
   it("needs little memory for a large report", function()
@@ -337,7 +406,7 @@ describe("junit", function()
       "<failure/>", "<!DOCTYPE x>", "\r", "\xEF\xBB\xBF",
     }
     local samples = {}
-    for i, name in ipairs(names) do samples[i] = file_bytes(folder .. name) end
+    for i, name in ipairs(names) do samples[i] = project.read(folder .. name) end
     for round = 1, 1500 do
       local bytes = samples[math.random(#samples)]
       for _ = 1, math.random(6) do

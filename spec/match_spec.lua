@@ -55,6 +55,24 @@ describe("match", function()
     assert.are.same({ 2 }, m:missing())
   end)
 
+  it("knows pytest's node ids from the names in its reports", function()
+    local ids = { "tests/a.py::t[1]", "tests/a.py::C::t", "x/b.py::t", "x.b.py::t", "a::b" }
+    local m = match.new(ids, { format = "{name}" })
+    assert.are.equal(1, take(m, "t[1]", "tests.a"))
+    assert.are.equal(2, take(m, "t", "tests.a.C"))
+    assert.are.same({ nil, "unknown" }, { take(m, "t", "x.b") }) -- two ids have this name there
+    assert.are.same({ nil, "unknown" }, { take(m, "b", "a") }) -- and this is no node id
+  end)
+
+  it("gives all further results of an id to its last test, to merge them", function()
+    local m = match.new({ "a", "b", "a" }, { merge = true })
+    assert.are.same({ 1, 3, 3, 2, 2 },
+      { (take(m, "a")), (take(m, "a")), (take(m, "a")), (take(m, "b")), (take(m, "b")) })
+    assert.are.equal(0, m.unmatched_count)
+    assert.are.equal("b", m:find({ name = "b" }).id)
+    assert.is_nil(m:find({ name = "c" }))
+  end)
+
   it("reports by name what it cannot match, and never guesses", function()
     local m = match.new({ "pkg.C add", "Add" }, { format = "{classname} {name}" })
     assert.are.same({ nil, "unknown" }, { take(m, "add", "pkg.D") })

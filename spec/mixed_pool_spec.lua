@@ -1,9 +1,10 @@
 --- One queue over sandboxes of several providers.
 
-local cjson = require("cjson.safe")
 local async = require("spec.support.async")
+local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
+local task = require("runner.task")
 
 --- A provider of the user's own that runs its sandboxes here, like "local", but through an agent that is brought along.
 local SECOND = [[
@@ -19,11 +20,18 @@ local SECOND = [[
   }
 ]]
 
+--- One whose sandboxes can never be opened.
+local ABSENT = [[
+  return require("runner.plugin").provider {
+    name = "absent", api = 1,
+    open = function() require("runner.errors").raise("provider", "not today", { permanent = true }) end,
+  }
+]]
+
 --- Providers that ran each group, by the attempts' sandboxes.
 local function providers_of(dir)
   local group_of, used = {}, {}
-  for line in io.lines(dir .. "/test-results/events.ndjson") do
-    local event = assert(cjson.decode(line))
+  for _, event in ipairs(finished.events(dir)) do
     if event.event == "test" then
       group_of[event.id] = event.group
     elseif event.event == "attempt_finished" then
@@ -37,6 +45,48 @@ end
 
 describe("a pool of several providers", function()
   after_each(project.remove_all)
+
+  --- Runs tests of groups that must stay on one provider each, with few slots.
+  local function run_few(groups, ...)
+    local dir = project.new({
+      [".runner/providers/second.lua"] = SECOND,
+      [".runner/providers/absent.lua"] = ABSENT,
+      ["runner.lua"] = ([[
+        local command = require "frameworks.command"
+        local function tests(...) return command { tests = { ... }, run_command = "eval {tests}" } end
+        return { provider = { "local", "second"%s }, %s }
+      ]]):format(groups:find("absent") and ', "absent"' or "", groups),
+    })
+    local pid, done = runner.start(dir, "run", ...)
+    local exit
+    if not task.deadline(20, function() exit = done:wait() end) then
+      require("luv").kill(pid, "sigkill")
+      error("it hangs: " .. (project.read(dir .. "/printed") or ""))
+    end
+    return dir, exit.code
+  end
+
+  it("gives its only slot to the provider that the tests need", async(function()
+    local groups = [[groups = {
+      there = { tests("true 1", "true 2"), only_on = { "second" } },
+      here = { tests("true 3"), only_on = { "local" }, exclusive = true } }]]
+    local dir, code = run_few(groups, "-j", "1")
+    assert.are.equal(0, code)
+    assert.are.same({ here = { ["local"] = true }, there = { second = true } }, providers_of(dir))
+    assert.are.equal(0, select(2, run_few(groups, "-j", "4", "true 1")))
+  end))
+
+  it("gives up tests whose provider is not there, and no others", async(function()
+    local dir, code = run_few([[groups = { one = { tests("true 1", "true 2", "true 3"), only_on = { "absent" } } },
+      overrides = { { filter = "test(=true 2)", only_on = { "second" } } }]])
+    assert.are.equal(3, code)
+    assert.are.same({ ["true 1"] = "not_run", ["true 2"] = "passed", ["true 3"] = "not_run" }, finished.states(dir))
+    dir, code = run_few([[framework = tests("true 1", "true 2"),
+      overrides = { { filter = "test(=true 2)", only_on = { "absent" } } }]])
+    assert.are.equal(3, code)
+    assert.are.same({ ["true 1"] = "passed", ["true 2"] = "not_run" }, finished.states(dir))
+    assert.matches("not today", project.read(dir .. "/printed"))
+  end))
 
   it("serves one queue, and groups stay where they say", async(function()
     local dir = project.new({

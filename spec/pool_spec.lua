@@ -39,7 +39,8 @@ local function new(places, tests, settings)
     ["runner.lua"] = ([[
       local settings = %s
       settings.provider = require("providers.places") { list = %s }
-      settings.framework = require("frameworks.command") { tests = %s, run_command = "eval {tests}" }
+      settings.framework = settings.framework
+        or require("frameworks.command") { tests = %s, run_command = "eval {tests}" }
       return settings
     ]]):format(settings or "{}", places, tests),
   })
@@ -141,13 +142,74 @@ describe("runner.pool", function()
     assert.equal("lost", finished.find(dir, "attempt_finished", { attempt = 1, id = stop }).status)
   end))
 
-  it("says why when a sandbox is lost again and again", async(function()
-    local dir = new('{ { name = "a", slots = 1 } }', [[{ "kill -KILL $PPID; sleep 60" }]])
+  it("gives up the test that ends its sandbox each time, and runs the others", async(function()
+    local dir = new('{ { name = "a", slots = 1 } }', [[{ "sleep 0.2; kill -KILL $PPID; sleep 60", "true" }]])
     local code, text = run(dir)
     assert.equal(3, code, text)
-    assert.same({ not_run = 1 }, finished.counts(dir))
-    assert.matches("lost 3 times", text)
+    assert.same({ not_run = 1, passed = 1 }, finished.counts(dir))
+    assert.matches("its sandbox was lost each time, at last: the agent ended", text)
+    assert.same({ ["places-a"] = 5 }, started(dir))
   end))
+
+  it("gives up a place where sandboxes are lost again and again", async(function()
+    local dir = new('{ { name = "a", slots = 1 } }',
+      [[{ "kill -KILL $PPID; sleep 60", "kill -9 $PPID; sleep 60", "kill -s KILL $PPID; sleep 60" }]])
+    local code, text = run(dir)
+    assert.equal(3, code, text)
+    assert.same({ not_run = 3 }, finished.counts(dir))
+    assert.matches("it was lost 6 times, at last: the agent ended", text)
+  end))
+
+  describe("with a sandbox that is lost while it looks for tests", function()
+    -- The first so many that come here end their agent.
+    local DISCOVER = [[n=$(cat losses 2>/dev/null || echo 0); echo $((n + 1)) >losses;
+      test $n -ge %d || { kill -KILL $PPID; sleep 60; }; echo one; echo two]]
+
+    local function lossy(places, losses)
+      return new(places, "{}", ([[{ max_parallel = 2, framework = require("frameworks.command") {
+        discover_command = %q, run_command = "echo {tests}" } }]]):format(DISCOVER:format(losses)))
+    end
+
+    it("looks in another", async(function()
+      local dir = lossy('{ { name = "a", slots = 1 }, { name = "b", slots = 1 } }', 1)
+      local code, text = run(dir)
+      assert.equal(0, code, text)
+      assert.same({ passed = 2 }, finished.counts(dir))
+      assert.matches("places%-[ab] was lost while it looked for tests %(.*%); trying in another", text)
+      assert.equal(1, #finished.events(dir, "sandbox_lost"))
+    end))
+
+    it("opens one again when there is no other, and gives up after three", async(function()
+      local dir = lossy('{ { name = "a", slots = 1 } }', 2)
+      local code, text = run(dir)
+      assert.equal(0, code, text)
+      assert.same({ passed = 2 }, finished.counts(dir))
+      assert.same({ ["places-a"] = 3 }, started(dir))
+      dir = lossy('{ { name = "a", slots = 1 }, { name = "b", slots = 1 } }', 99)
+      code, text = run(dir)
+      assert.equal(3, code, text)
+      assert.matches("lost", text)
+      assert.equal("3\n", project.read(dir .. "/losses"))
+    end))
+
+    it("looks in another for pytest's", async(function()
+      local dir = new('{ { name = "a", slots = 1 }, { name = "b", slots = 1 } }', "{}", [[{
+        max_parallel = 1, framework = require("frameworks.pytest") { python = "/usr/bin/python3", paths = { "t" } } }]])
+      project.write(dir, {
+        ["t/conftest.py"] = [[
+import os, time
+def pytest_collection_modifyitems():
+    if not os.path.exists("lost"):
+        open("lost", "w").close()
+        os.kill(os.getppid(), 9)
+        time.sleep(60)
+]], ["t/test_a.py"] = "def test_a(): pass\n",
+      })
+      local code, text = run(dir)
+      assert.equal(0, code, text)
+      assert.same({ passed = 1 }, finished.counts(dir))
+    end))
+  end)
 
   it("takes a working folder as the agent sees it", async(function()
     local dir = new('{ { name = "a", cwd = "sub" } }', '{ "pwd" }')

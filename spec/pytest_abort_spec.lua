@@ -4,6 +4,7 @@ local uv = require("luv")
 local agents = require("spec.support.agent_process")
 -- @@
 local async = require("spec.support.async")
+local eventually = require("spec.support.eventually")
 local finished = require("spec.support.finished_run")
 local process = require("runner.process")
 local project = require("spec.support.project")
@@ -12,7 +13,7 @@ local runner = require("spec.support.command_line")
 local screen = require("spec.support.screen")
 local task = require("runner.task")
 
-local read, eventually = pytest.read, pytest.eventually
+local read = project.read
 
 local function contains(text, part)
   assert(text:find(part, 1, true), ("expected %q in %q"):format(part, text))
@@ -71,7 +72,7 @@ describe("a pytest run that is killed with SIGKILL", function()
     it(("leaves no process of %d tests and their daemons, with isolation = %s"):format(count, isolation),
       async(function()
         local dir = daemons(count, isolation)
-        local pid, done = pytest.start(dir, "run")
+        local pid, done = runner.start(dir, "run")
         eventually(function() return #pids(dir .. "/pids") == 2 * count end, 40)
         uv.kill(pid, "sigkill")
         done:wait()
@@ -93,7 +94,7 @@ import os, time
 with open("pid", "w") as file: file.write("%d\n" % os.getpid())
 time.sleep(3600)
 ]] })
-    local pid, done = pytest.start(dir, "run")
+    local pid, done = runner.start(dir, "run")
     eventually(function() return (read(dir .. "/pid") or ""):find("\n") end)
     uv.kill(pid, "sigint")
     local exit
@@ -106,7 +107,7 @@ time.sleep(3600)
   for _, isolation in ipairs({ "worker", "test", "process" }) do
     it("while tests run tells what ran and leaves nothing, with isolation = " .. isolation, async(function()
       local dir = daemons(2, isolation)
-      local pid, done = pytest.start(dir, "run")
+      local pid, done = runner.start(dir, "run")
       eventually(function() return #pids(dir .. "/pids") == 4 end)
       uv.kill(pid, "sigterm")
       local exit
@@ -145,7 +146,7 @@ def test_prints():
     open("done", "w").close()
     wait_for("end")
 ]] }, nil, "max_parallel = 1")
-    local pid, done = pytest.start(dir, "run")
+    local pid, done = runner.start(dir, "run")
     local function peak_kilobytes()
       local sum = 0
       local children = read(("/proc/%d/task/%d/children"):format(pid, pid))
@@ -255,9 +256,9 @@ describe("the results folder of a pytest run", function()
   it("of another run at the same time is left to it", async(function()
     local dir = pytest.new({ ["test_x.py"] = "import os, time\ndef test_x():\n"
       .. "    open('started', 'w').close()\n    while not os.path.exists('go'): time.sleep(0.01)\n" })
-    local _, first = pytest.start(dir, "run")
+    local _, first = runner.start(dir, "run")
     eventually(function() return uv.fs_stat(dir .. "/started") end)
-    local _, second = pytest.start(dir, "run", "-q")
+    local _, second = runner.start(dir, "run", "-q")
     eventually(function() return read(dir .. "/test-results-2/events.ndjson") end)
     project.write(dir, { go = "" })
     assert.are.same({ 0, 0 }, { first:wait().code, second:wait().code })

@@ -2,10 +2,15 @@
 
 local uv = require("luv")
 local cjson = require("cjson.safe")
+local alive = require("spec.support.agent_process").alive
 local async = require("spec.support.async")
+local eventually = require("spec.support.eventually")
+local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 local task = require("runner.task")
+
+local read = project.read
 
 --- A project whose tests are lines of shell.
 local function new(tests, settings, files)
@@ -19,64 +24,6 @@ local function new(tests, settings, files)
   return project.new(files)
 end
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
-local function events(dir)
-  local list = {}
-  for line in io.lines(dir .. "/test-results/events.ndjson") do list[#list + 1] = assert(cjson.decode(line)) end
-  return list
-end
-
---- Final states by test id; asserts that each test has exactly one.
-local function states(dir)
-  local state, known = {}, {}
-  for _, event in ipairs(events(dir)) do
-    if event.event == "test" then
-      known[event.id] = true
-    elseif event.event == "test_finished" then
-      assert.is_nil(state[event.id], "two final states: " .. event.id)
-      state[event.id] = event.status
-    end
-  end
-  for id in pairs(known) do assert.is_string(state[id], "no final state: " .. id) end
-  return state
-end
-
-local function find(list, name, id)
-  for _, event in ipairs(list) do
-    if event.event == name and (not id or event.id == id) then return event end
-  end
-end
-
---- Starts the binary and returns its pid and its exit as an event.
-local function start(dir, ...)
-  local done = task.event()
-  local handle, pid
-  handle, pid = uv.spawn(uv.exepath(), { args = { ... }, cwd = dir }, function(code, signal)
-    handle:close()
-    done:set({ code = code, signal = signal })
-  end)
-  return pid, done
-end
-
---- Waits until `condition` holds; the files and processes of another program can only be polled.
-local function eventually(condition, seconds)
-  local deadline = uv.hrtime() + (seconds or 10) * 1e9
-  while not condition() do
-    assert(uv.hrtime() < deadline, "it never came to pass")
-    task.sleep(0.01)
-  end
-end
-
-local function alive(pid)
-  return uv.kill(pid, 0) == 0
-end
-
 describe("runner run", function()
   after_each(project.remove_all)
 
@@ -84,9 +31,8 @@ describe("runner run", function()
     local dir = new('{ "echo out; echo err >&2", "true" }')
     local result = runner(dir, "run")
     assert.are.equal(0, result.code, result.stdout .. result.stderr)
-    assert.are.same({ ["true"] = "passed", ["echo out; echo err >&2"] = "passed" }, states(dir))
-    local attempt = find(events(dir), "attempt_finished", "echo out; echo err >&2")
-    assert.are.equal("out\nerr\n", read(dir .. "/test-results/" .. attempt.log))
+    assert.are.same({ ["true"] = "passed", ["echo out; echo err >&2"] = "passed" }, finished.states(dir))
+    assert.are.equal("out\nerr\n", finished.output(dir, "echo out; echo err >&2"))
     assert.matches('tests="2"', read(dir .. "/test-results/junit.xml"))
   end))
 
@@ -100,8 +46,8 @@ describe("runner run", function()
     assert.are.same({
       ["true"] = "passed", ["exit 3"] = "failed", ["kill -SEGV $$"] = "crashed", ["sleep 60"] = "timed_out",
       ["test $RUNNER_ATTEMPT = 2"] = "flaky", ["exec /nonexistent"] = "failed",
-    }, states(dir))
-    local summary = find(events(dir), "run_finished")
+    }, finished.states(dir))
+    local summary = finished.find(dir, "run_finished")
     assert.are.equal("failed", summary.status)
     assert.are.equal(1, summary.exit_code)
     assert.are.equal(6, summary.counts.tests)
@@ -124,13 +70,13 @@ describe("runner run", function()
   it("runs only tests that hold one of the names", async(function()
     local dir = new('{ "echo alpha", "echo beta", "echo gamma" }')
     assert.are.equal(0, runner(dir, "run", "alpha", "gamma").code)
-    assert.are.same({ ["echo alpha"] = "passed", ["echo gamma"] = "passed" }, states(dir))
+    assert.are.same({ ["echo alpha"] = "passed", ["echo gamma"] = "passed" }, finished.states(dir))
   end))
 
   it("stops at the first failure and says which tests did not run", async(function()
     local dir = new('{ "exit 1", "echo 2", "echo 3", "echo 4" }', "{ max_parallel = 1 }")
     assert.are.equal(1, runner(dir, "run", "--fail-fast").code)
-    local state = states(dir)
+    local state = finished.states(dir)
     assert.are.equal("failed", state["exit 1"])
     assert.are.equal("not_run", state["echo 4"])
     assert.matches("echo 4", read(dir .. "/test-results/junit.xml"))
@@ -139,21 +85,21 @@ describe("runner run", function()
   it("stops after --max-fail failures", async(function()
     local dir = new('{ "exit 1", "exit 2", "sleep 0.3", "echo 4", "echo 5", "echo 6" }', "{ max_parallel = 1 }")
     assert.are.equal(1, runner(dir, "run", "--max-fail", "2").code)
-    assert.are.equal("failed", states(dir)["exit 2"])
-    assert.are.equal("passed", states(dir)["sleep 0.3"]) -- what runs may end
-    assert.are.equal("not_run", states(dir)["echo 6"])
+    assert.are.equal("failed", finished.states(dir)["exit 2"])
+    assert.are.equal("passed", finished.states(dir)["sleep 0.3"]) -- what runs may end
+    assert.are.equal("not_run", finished.states(dir)["echo 6"])
   end))
 
   it("stops the whole run at the global timeout", async(function()
     local dir = new('{ "sleep 60", "true" }', "{ max_parallel = 1, grace = 0.2 }")
     assert.are.equal(1, runner(dir, "run", "--global-timeout", "0.5").code)
-    assert.are.same({ ["sleep 60"] = "not_run", ["true"] = "not_run" }, states(dir))
+    assert.are.same({ ["sleep 60"] = "not_run", ["true"] = "not_run" }, finished.states(dir))
   end))
 
   it("kills what ignores TERM after the grace", async(function()
     local dir = new([[{ "trap '' TERM; while :; do sleep 0.1; done" }]], "{ test_timeout = 0.2, grace = 0.2 }")
     assert.are.equal(1, runner(dir, "run").code)
-    local attempt = find(events(dir), "attempt_finished")
+    local attempt = finished.find(dir, "attempt_finished")
     assert.are.equal("timed_out", attempt.status)
     assert.is_true(attempt.duration < 5)
   end))
@@ -161,7 +107,7 @@ describe("runner run", function()
   it("reports what a test left running, and ends it", async(function()
     local dir = new([[{ "setsid sleep 97531 & echo $! > pid" }]])
     assert.are.equal(0, runner(dir, "run").code)
-    local attempt = find(events(dir), "attempt_finished")
+    local attempt = finished.find(dir, "attempt_finished")
     assert.matches("sleep 97531", attempt.leaks[1].command)
     assert.is_false(alive(tonumber(read(dir .. "/pid"))))
   end))
@@ -194,9 +140,7 @@ describe("runner run", function()
     local function order(...)
       assert.are.equal(0, runner(dir, "run", ...).code)
       local ids = {}
-      for _, event in ipairs(events(dir)) do
-        if event.event == "attempt_started" then ids[#ids + 1] = event.id:sub(-1) end
-      end
+      for i, event in ipairs(finished.events(dir, "attempt_started")) do ids[i] = event.id:sub(-1) end
       return table.concat(ids)
     end
     assert.are.equal("1234567", order())
@@ -209,8 +153,7 @@ describe("runner run", function()
       { ["fixtures/x.txt"] = "copied\n" })
     local result = runner(dir, "run", "--env", "COLOUR=green", "--copy-dir", "fixtures:data")
     assert.are.equal(0, result.code, result.stdout .. result.stderr)
-    local attempt = find(events(dir), "attempt_finished")
-    local log = read(dir .. "/test-results/" .. attempt.log)
+    local log = finished.output(dir)
     assert.matches("^copied\n", log)
     local folder = log:match("copied\n(.-)\n")
     assert.are_not.equal(dir, folder)
@@ -233,19 +176,19 @@ describe("runner run", function()
 
   it("stops in order at the first Ctrl-C: nothing survives, reports are written, exit 130", async(function()
     local dir = new('{ "echo $$ > pid; sleep 86421", "echo never" }', "{ max_parallel = 1, grace = 0.5 }")
-    local pid, done = start(dir, "run")
-    eventually(function() return uv.fs_stat(dir .. "/pid") and #read(dir .. "/pid") > 0 end)
+    local pid, done = runner.start(dir, "run")
+    eventually(function() return (read(dir .. "/pid") or "") ~= "" end)
     uv.kill(pid, "sigint")
     assert.are.equal(130, done:wait().code)
-    assert.are.same({ ["echo $$ > pid; sleep 86421"] = "not_run", ["echo never"] = "not_run" }, states(dir))
+    assert.are.same({ ["echo $$ > pid; sleep 86421"] = "not_run", ["echo never"] = "not_run" }, finished.states(dir))
     assert.matches("echo never", read(dir .. "/test-results/junit.xml"))
     assert.is_false(alive(tonumber(read(dir .. "/pid"))))
   end))
 
   it("kills at once at the second Ctrl-C", async(function()
     local dir = new([[{ "trap '' TERM INT; echo $$ > pid; while :; do sleep 0.1; done" }]], "{ grace = 60 }")
-    local pid, done = start(dir, "run")
-    eventually(function() return uv.fs_stat(dir .. "/pid") and #read(dir .. "/pid") > 0 end)
+    local pid, done = runner.start(dir, "run")
+    eventually(function() return (read(dir .. "/pid") or "") ~= "" end)
     uv.kill(pid, "sigint")
     task.sleep(0.05)
     uv.kill(pid, "sigterm")
@@ -253,19 +196,19 @@ describe("runner run", function()
     assert(task.deadline(10, function() exit = done:wait() end))
     assert.are.equal(130, exit.code)
     eventually(function() return not alive(tonumber(read(dir .. "/pid"))) end, 2)
-    assert.are.equal("interrupted", find(events(dir), "run_finished").status)
+    assert.are.equal("interrupted", finished.find(dir, "run_finished").status)
   end))
 
   it("leaves nothing behind when it is killed with SIGKILL, and the event log can be read", async(function()
     local dir = new([[{ "setsid sleep 75319 & echo $! > daemon; echo $$ > pid; sleep 75319" }]])
-    local pid, done = start(dir, "run")
-    eventually(function() return uv.fs_stat(dir .. "/pid") and #read(dir .. "/pid") > 0 end)
+    local pid, done = runner.start(dir, "run")
+    eventually(function() return (read(dir .. "/pid") or "") ~= "" and finished.find(dir, "attempt_started") end)
     uv.kill(pid, "sigkill")
     done:wait()
     eventually(function()
       return not alive(tonumber(read(dir .. "/pid"))) and not alive(tonumber(read(dir .. "/daemon")))
     end, 1)
-    assert.is_table(find(events(dir), "attempt_started"))
+    assert.is_table(finished.find(dir, "attempt_started"))
     local rebuilt = runner(dir, "report")
     assert.are.equal(0, rebuilt.code, rebuilt.stderr)
     assert.matches("<testsuites", read(dir .. "/test-results/junit.xml"))
@@ -273,19 +216,19 @@ describe("runner run", function()
 
   it("keeps two runs at once in one folder apart", async(function()
     local dir = new('{ "sleep 1.5" }')
-    local _, first = start(dir, "run")
+    local _, first = runner.start(dir, "run")
     eventually(function() return uv.fs_stat(dir .. "/test-results/events.ndjson") end)
     local second = runner(dir, "run")
     assert.are.equal(0, second.code, second.stderr)
     assert.are.equal(0, first:wait().code)
-    assert.are.same({ ["sleep 1.5"] = "passed" }, states(dir))
+    assert.are.same({ ["sleep 1.5"] = "passed" }, finished.states(dir))
     assert.is_table(uv.fs_stat(dir .. "/test-results-2/junit.xml"))
   end))
 
   it("writes the whole log of a test that prints much, in bounded memory", async(function()
     local dir = new('{ "head -c 100000000 /dev/zero" }')
     assert.are.equal(0, runner(dir, "run").code)
-    local attempt = find(events(dir), "attempt_finished")
+    local attempt = finished.find(dir, "attempt_finished")
     assert.are.equal(100000000, uv.fs_stat(dir .. "/test-results/" .. attempt.log).size)
     assert.is_true(#cjson.encode(attempt) < 200000)
   end))
@@ -295,20 +238,21 @@ describe("runner run", function()
     local pipeline = { "/bin/sh", "-c", '"$0" run | head -c 1; exit 0', uv.exepath() }
     local result = require("runner.process").run(pipeline, { cwd = dir })
     assert.are.equal(0, result.code)
-    assert.are.same({ ["exit 1"] = "failed" }, states(dir))
+    assert.are.same({ ["exit 1"] = "failed" }, finished.states(dir))
   end))
 
   it("holds the sandbox of a failed test, says how to get in, and lets go at Ctrl-C", async(function()
     local dir = new('{ "exit 1" }')
-    local pid, done = start(dir, "run", "--hold-failed", "5m")
+    local pid, done = runner.start(dir, "run", "--hold-failed", "5m")
+    local held
     eventually(function()
-      return uv.fs_stat(dir .. "/test-results/events.ndjson")
-        and read(dir .. "/test-results/events.ndjson"):find("is held for 300 s", 1, true)
+      held = finished.find(dir, "log", { level = "warning" })
+      return held
     end)
-    assert.matches("cd ", read(dir .. "/test-results/events.ndjson"))
+    assert.matches("is held for 300 s.*cd ", held.message)
     uv.kill(pid, "sigint")
     assert.are.equal(130, done:wait().code)
-    assert.are.same({ ["exit 1"] = "failed" }, states(dir))
+    assert.are.same({ ["exit 1"] = "failed" }, finished.states(dir))
   end))
 
   it("refuses a results folder that is not ours and holds a file of ours' name", async(function()
@@ -332,7 +276,7 @@ describe("runner run", function()
     local dir = new("{" .. table.concat(list, ",") .. "}", "{ max_parallel = 8, retries = 1 }")
     local result = runner(dir, "run")
     assert.is_true(result.code <= 1, "seed " .. seed)
-    local state = states(dir)
+    local state = finished.states(dir)
     for i, test in ipairs(tests) do
       local expected = test:find("^kill") and "crashed" or test:find("^exit [1-4]") and "failed" or "passed"
       assert.are.equal(expected, state[test], "seed " .. seed .. " test " .. i)

@@ -233,6 +233,8 @@ describe("runner.ssh", function()
         expect(try(open), "EKEYPERM", "chmod 600 " .. open)
         local junk = sshd.write(sshd.path("junk"), "secret")
         expect(try(junk), "EKEYFILE", junk)
+        local public = sshd.write(sshd.path("id.pub"), "ssh-ed25519 AAAA", 420)
+        expect(try(public), "EKEYFILE", "is a public key")
       end))
     end)
   end

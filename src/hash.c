@@ -118,11 +118,7 @@ static const luaL_Reg functions[] = {
     {"new", new_hash}, {"file", file_hash}, {"sha256", sha256_of}, {NULL, NULL}};
 
 int luaopen_runner_core_hash(lua_State *L) {
-  luaL_newmetatable(L, HASH);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  define_class(L, HASH, methods);
   luaL_newlib(L, functions);
   return 1;
 }

@@ -17,8 +17,8 @@
 #include "embedded.h"
 #include "runner.h"
 
-#define CALLBACK_ERROR \
-  "runner.callback_error" /* registry key: the first error raised inside a luv callback */
+/* Registry key: the first error raised inside a luv callback. */
+#define CALLBACK_ERROR "runner.callback_error"
 
 int luaopen_cjson(lua_State *L); /* lua-cjson ships no header */
 int luaopen_cjson_safe(lua_State *L);
@@ -169,9 +169,8 @@ static void clean_path(lua_State *L, const char *field) {
 /* Runs protected: whatever raises here reaches runner_open. Argument 1: the loop as light userdata. */
 static int open_libraries(lua_State *L) {
   uv_loop_t *loop = lua_touserdata(L, 1);
-  lua_pushboolean(L, 1);
-  lua_setfield(L, LUA_REGISTRYINDEX,
-               "LUA_NOENV"); /* LUA_PATH and friends do not change what we run */
+  lua_pushboolean(L, 1); /* LUA_PATH and friends do not change what we run */
+  lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
   luaL_openlibs(L);
   clean_path(L, "path");
   clean_path(L, "cpath");
@@ -258,8 +257,6 @@ int runner_main(struct runner *host, int argc, char **argv) {
 void runner_close(struct runner *host) {
   if (host->L != NULL) lua_close(host->L);
   uv_run(&host->loop, UV_RUN_NOWAIT); /* handles that were closing finish here */
-  int busy = uv_loop_close(&host->loop);
-  if (busy != 0 && getenv("RUNNER_DEBUG") != NULL)
-    fprintf(stderr, "runner: the loop is not empty: %s\n", uv_strerror(busy));
+  uv_loop_close(&host->loop);
   free(host);
 }

@@ -8,7 +8,6 @@
  * A multi owns its connections. A transfer owns its easy handle and its buffers; it keeps its multi alive by user value
  * 1 and the bytes it is sending by user value 2. A transfer that is closed or collected leaves its multi at once; a
  * multi that is closed ends its transfers with ECANCELED. */
-#include <curl/curl.h>
 #include <lauxlib.h>
 #include <stdbool.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "fail.h"
 #include "host.h"
 #include "http_transfer.h"
+#include "libcurl.h"
 
 #define MULTI    "runner.http.multi"
 #define TRANSFER "runner.http.transfer"
@@ -129,7 +129,7 @@ static void take_headers(lua_State *L, struct http_transfer *transfer) {
     for (lua_Integer i = 1; lua_geti(L, -1, i) != LUA_TNIL; i++) { /* [.., headers, line] */
       const char *line = lua_tostring(L, -1);
       if (line == NULL) luaL_argerror(L, 2, "field 'headers' must be a list of strings");
-      struct curl_slist *longer = curl_slist_append(transfer->headers, line);
+      struct curl_slist *longer = libcurl.slist_append(transfer->headers, line);
       if (longer == NULL) luaL_error(L, "out of memory");
       transfer->headers = longer;
       lua_pop(L, 1);
@@ -140,7 +140,7 @@ static void take_headers(lua_State *L, struct http_transfer *transfer) {
 }
 
 #define SET(option, value) \
-  if (result == CURLE_OK) result = curl_easy_setopt(easy, option, value)
+  if (result == CURLE_OK) result = libcurl.easy_setopt(easy, option, value)
 
 /* [-0, +0, v] The parts of the request that do not depend on its body. */
 static CURLcode set_common(lua_State *L, CURL *easy, struct http_transfer *transfer) {
@@ -209,7 +209,7 @@ static int multi_add(lua_State *L) {
   take_headers(L, transfer);
   CURLcode result = set_common(L, transfer->easy, transfer);
   if (result == CURLE_OK) result = set_body(L, transfer->easy, transfer);
-  if (result != CURLE_OK) return fail(L, "EINVAL", "%s", curl_easy_strerror(result));
+  if (result != CURLE_OK) return fail(L, "EINVAL", "%s", libcurl.easy_strerror(result));
 
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, 3, 1);
@@ -218,7 +218,7 @@ static int multi_add(lua_State *L) {
   lua_rawsetp(L, -2, transfer);
   lua_settop(L, 3);
   CURLMcode code = http_transfer_join(transfer, multi);
-  if (code != CURLM_OK) return fail(L, "EIO", "%s", curl_multi_strerror(code));
+  if (code != CURLM_OK) return fail(L, "EIO", "%s", libcurl.multi_strerror(code));
   return 1;
 }
 
@@ -227,7 +227,7 @@ static int multi_action(lua_State *L) {
   struct http_multi *multi = luaL_checkudata(L, 1, MULTI);
   if (multi->handle == NULL) return fail(L, "ECANCELED", "the client was closed");
   CURLMcode code = http_multi_act(multi);
-  if (code != CURLM_OK) return fail(L, "EIO", "%s", curl_multi_strerror(code));
+  if (code != CURLM_OK) return fail(L, "EIO", "%s", libcurl.multi_strerror(code));
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -284,24 +284,17 @@ static const luaL_Reg multi_methods[] = {
 
 static const luaL_Reg functions[] = {{"multi", http_multi}, {NULL, NULL}};
 
-/* [-0, +0, m] */
-static void new_class(lua_State *L, const char *name, const luaL_Reg *methods) {
-  luaL_newmetatable(L, name);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
-}
-
 int luaopen_runner_core_http(lua_State *L) {
-  static bool initialised =
-      false; /* once a process, and on its main thread before any other runs */
-  CURLcode result = initialised ? CURLE_OK : curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (result != CURLE_OK)
-    return luaL_error(L, "libcurl cannot start: %s", curl_easy_strerror(result));
+  static bool initialised = false; /* once a process, on its main thread before any other runs */
+  const char *problem = libcurl_load();
+  if (problem == NULL && !initialised) {
+    CURLcode result = libcurl.global_init(CURL_GLOBAL_DEFAULT);
+    if (result != CURLE_OK) problem = libcurl.easy_strerror(result);
+  }
+  if (problem != NULL) return luaL_error(L, "libcurl cannot start: %s", problem);
   initialised = true;
-  new_class(L, TRANSFER, transfer_methods);
-  new_class(L, MULTI, multi_methods);
+  define_class(L, TRANSFER, transfer_methods);
+  define_class(L, MULTI, multi_methods);
   luaL_newlib(L, functions);
   return 1;
 }

@@ -70,7 +70,7 @@ static void leave_ready(struct http_transfer *transfer) {
 
 /* Takes the transfer from libcurl's multi with its final result. */
 static void finish(struct http_transfer *transfer, CURLcode result) {
-  if (transfer->added) curl_multi_remove_handle(transfer->multi->handle, transfer->easy);
+  if (transfer->added) libcurl.multi_remove_handle(transfer->multi->handle, transfer->easy);
   transfer->added = false;
   if (transfer->done) return;
   transfer->done = true;
@@ -129,7 +129,7 @@ static size_t on_header(char *line, size_t one, size_t size, void *data) {
     return 0;
   }
   if (line[0] == '\n' || (size >= 2 && line[0] == '\r' && line[1] == '\n')) {
-    curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &transfer->status);
+    libcurl.easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &transfer->status);
     if (transfer->status >= 200 || transfer->status == 101) {
       transfer->head_complete = true;
       announce(transfer);
@@ -173,7 +173,7 @@ void http_transfer_apply_pauses(struct http_transfer *transfer) {
   if (!transfer->added) return;
   int paused = (transfer->receive_paused ? CURLPAUSE_RECV : 0) |
                (transfer->send_paused ? CURLPAUSE_SEND : 0);
-  CURLcode result = curl_easy_pause(transfer->easy, paused);
+  CURLcode result = libcurl.easy_pause(transfer->easy, paused);
   if (result != CURLE_OK) finish(transfer, result);
 }
 
@@ -226,31 +226,31 @@ const char *http_transfer_message(const struct http_transfer *transfer) {
   case CURLE_ABORTED_BY_CALLBACK: return "the client was closed";
   case CURLE_UNSUPPORTED_PROTOCOL: return "the answer is not HTTP"; /* or HTTP/0.9 */
   default:
-    return transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(transfer->result);
+    return transfer->error[0] != '\0' ? transfer->error : libcurl.easy_strerror(transfer->result);
   }
 }
 
 bool http_transfer_open(struct http_transfer *transfer) {
-  CURL *easy = curl_easy_init();
+  CURL *easy = libcurl.easy_init();
   if (easy == NULL) return false;
   transfer->easy = easy;
-  curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
-  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-  curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
-  curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_upload);
-  curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  libcurl.easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+  libcurl.easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+  libcurl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+  libcurl.easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+  libcurl.easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+  libcurl.easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+  libcurl.easy_setopt(easy, CURLOPT_READFUNCTION, on_upload);
+  libcurl.easy_setopt(easy, CURLOPT_READDATA, transfer);
+  libcurl.easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+  libcurl.easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   /* Leaving does not wait for a name to be resolved. */
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_SIZE);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  libcurl.easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  libcurl.easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_SIZE);
+  libcurl.easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  libcurl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   /* Over HTTP/2 a paused transfer still fills its 32 MB window; over HTTP/1.1 the socket is left alone. */
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+  libcurl.easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   return true;
 }
 
@@ -259,7 +259,7 @@ CURLMcode http_transfer_join(struct http_transfer *transfer, struct http_multi *
   transfer->next = multi->transfers;
   if (multi->transfers != NULL) multi->transfers->previous = transfer;
   multi->transfers = transfer;
-  CURLMcode code = curl_multi_add_handle(multi->handle, transfer->easy);
+  CURLMcode code = libcurl.multi_add_handle(multi->handle, transfer->easy);
   transfer->added = code == CURLM_OK;
   return code;
 }
@@ -268,9 +268,9 @@ void http_transfer_close(struct http_transfer *transfer) {
   if (transfer->easy == NULL) return;
   finish(transfer, CURLE_ABORTED_BY_CALLBACK);
   detach(transfer);
-  curl_easy_cleanup(transfer->easy);
+  libcurl.easy_cleanup(transfer->easy);
   transfer->easy = NULL;
-  curl_slist_free_all(transfer->headers);
+  libcurl.slist_free_all(transfer->headers);
   transfer->headers = NULL;
   buffer_free(&transfer->head);
   buffer_free(&transfer->body);
@@ -282,13 +282,13 @@ void http_transfer_close(struct http_transfer *transfer) {
 static void collect(struct http_multi *multi) {
   int left;
   const CURLMsg *message;
-  while ((message = curl_multi_info_read(multi->handle, &left)) != NULL) {
+  while ((message = libcurl.multi_info_read(multi->handle, &left)) != NULL) {
     if (message->msg != CURLMSG_DONE) continue;
     CURLcode result = message->data.result; /* removing the handle frees the message */
     char *private = NULL;
-    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
+    libcurl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
     struct http_transfer *transfer = (struct http_transfer *)private;
-    curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &transfer->os_error);
+    libcurl.easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &transfer->os_error);
     /* So libcurl calls one header of more than 100 KB. */
     if (result == CURLE_OUT_OF_MEMORY && transfer->head.size > 0 && !transfer->head_complete)
       transfer->head_too_long = true;
@@ -313,7 +313,7 @@ CURLMcode http_multi_act(struct http_multi *multi) {
       if (events[i].events & (EPOLLIN | broken)) bits |= CURL_CSELECT_IN;
       if (events[i].events & (EPOLLOUT | broken)) bits |= CURL_CSELECT_OUT;
     }
-    code = curl_multi_socket_action(multi->handle, fd, bits, &running);
+    code = libcurl.multi_socket_action(multi->handle, fd, bits, &running);
   }
   collect(multi);
   return code;
@@ -326,7 +326,7 @@ static CURLM *new_handle(void) {
   for (int i = 0; i < 2; i++) pair[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
   for (int i = 0; i < 2; i++)
     if (pair[i] >= 0) close(pair[i]);
-  CURLM *handle = curl_multi_init();
+  CURLM *handle = libcurl.multi_init();
   for (int i = 0; i < 2; i++) {
     struct stat status;
     if (pair[i] >= 0 && fstat(pair[i], &status) == 0 && S_ISSOCK(status.st_mode))
@@ -347,11 +347,11 @@ int http_multi_open(struct http_multi *multi) {
   CURLM *handle = new_handle();
   if (handle == NULL) return ENOMEM;
   multi->handle = handle;
-  curl_multi_setopt(handle, CURLMOPT_SOCKETFUNCTION, on_socket);
-  curl_multi_setopt(handle, CURLMOPT_SOCKETDATA, multi);
-  curl_multi_setopt(handle, CURLMOPT_TIMERFUNCTION, on_timer);
-  curl_multi_setopt(handle, CURLMOPT_TIMERDATA, multi);
-  curl_multi_setopt(handle, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
+  libcurl.multi_setopt(handle, CURLMOPT_SOCKETFUNCTION, on_socket);
+  libcurl.multi_setopt(handle, CURLMOPT_SOCKETDATA, multi);
+  libcurl.multi_setopt(handle, CURLMOPT_TIMERFUNCTION, on_timer);
+  libcurl.multi_setopt(handle, CURLMOPT_TIMERDATA, multi);
+  libcurl.multi_setopt(handle, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
   return 0;
 }
 
@@ -362,7 +362,7 @@ void http_multi_close(struct http_multi *multi) {
     finish(transfer, CURLE_ABORTED_BY_CALLBACK);
     detach(transfer);
   }
-  if (multi->handle != NULL) curl_multi_cleanup(multi->handle);
+  if (multi->handle != NULL) libcurl.multi_cleanup(multi->handle);
   multi->handle = NULL;
   if (multi->timer >= 0) close(multi->timer);
   if (multi->epoll >= 0) close(multi->epoll);

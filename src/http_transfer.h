@@ -2,9 +2,10 @@
 #ifndef RUNNER_HTTP_TRANSFER_H
 #define RUNNER_HTTP_TRANSFER_H
 
-#include <curl/curl.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "libcurl.h"
 
 struct http_buffer {
   char *bytes;

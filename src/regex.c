@@ -54,11 +54,7 @@ static const luaL_Reg methods[] = {{"match", regex_match}, {"__gc", regex_gc}, {
 static const luaL_Reg functions[] = {{"compile", regex_compile}, {NULL, NULL}};
 
 int luaopen_runner_core_regex(lua_State *L) {
-  luaL_newmetatable(L, REGEX);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  define_class(L, REGEX, methods);
   luaL_newlib(L, functions);
   return 1;
 }

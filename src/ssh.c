@@ -37,6 +37,7 @@ struct session {
   bool half_sent;   /* the socket took less than libssh2 offered last */
   bool handshaking; /* begun, not ended */
   bool established; /* before that, libssh2 does not know the socket */
+  bool started;     /* a command was: from then on the host sends without delay */
   bool dead;        /* being freed: the socket callbacks fail at once */
   lua_Integer received;
   unsigned char *to_sign; /* what the key agent has to sign, on its way to Lua */
@@ -54,12 +55,17 @@ struct channel {
 
 /* ------------------------------------------------------------------------------- libssh2's callbacks */
 
+/* Until it starts a command, sshd leaves its socket to Nagle's algorithm: it holds a packet back while
+ * the one before is not acknowledged, and the kernel here would wait 40 ms with that when there is
+ * nothing to answer, as after the log-in (sshd announces its host keys then). So what came is
+ * acknowledged at once; on other sockets than TCP's this fails. */
 static ssize_t receive(libssh2_socket_t fd, void *buffer, size_t size, int flags, void **abstract) {
   struct session *session = *abstract;
   if (session->dead) return 0;
   ssize_t count = recv(fd, buffer, size, flags);
   if (count < 0) return errno == EWOULDBLOCK || errno == EINTR ? -EAGAIN : -errno;
   session->received += count;
+  if (!session->started) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
   return count;
 }
 
@@ -420,8 +426,9 @@ static int channel_exec(lua_State *L) {
   struct channel *channel = check_channel(L);
   size_t size;
   const char *command = luaL_checklstring(L, 2, &size);
-  return done(L, channel->session,
-              libssh2_channel_process_startup(channel->raw, "exec", 4, command, (unsigned)size));
+  int code = libssh2_channel_process_startup(channel->raw, "exec", 4, command, (unsigned)size);
+  if (code == 0) channel->session->started = true;
+  return done(L, channel->session, code);
 }
 
 /* read(stream: 0 stdout, 1 stderr) -> bytes | nil, message, code; code "EOF" at the end of both. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/glob.h"
 #include "fail.h"
 #include "host.h"
 
@@ -61,17 +62,20 @@ static int system_lstat(lua_State *L) {
   return 6;
 }
 
+/* glob(pattern, path) -> boolean: the agent's own patterns, for where no agent runs. */
+static int system_glob(lua_State *L) {
+  lua_pushboolean(L, glob_matches(luaL_checkstring(L, 1), luaL_checkstring(L, 2)));
+  return 1;
+}
+
 static const luaL_Reg lock_methods[] = {
     {"close", lock_close}, {"__close", lock_close}, {"__gc", lock_close}, {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"lock", system_lock}, {"lstat", system_lstat}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"lock", system_lock}, {"lstat", system_lstat}, {"glob", system_glob}, {NULL, NULL}};
 
 int luaopen_runner_core_system(lua_State *L) {
-  luaL_newmetatable(L, LOCK);
-  luaL_setfuncs(L, lock_methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  define_class(L, LOCK, lock_methods);
   luaL_newlib(L, functions);
   return 1;
 }

@@ -322,11 +322,7 @@ static const luaL_Reg functions[] = {{"reader", xml_reader}, {"open", xml_open},
 
 int luaopen_runner_core_xml(lua_State *L) {
   LIBXML_TEST_VERSION; /* also initialises the library: once, before any parser */
-  luaL_newmetatable(L, READER);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  define_class(L, READER, methods);
   luaL_newlib(L, functions);
   return 1;
 }

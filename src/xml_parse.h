@@ -19,9 +19,8 @@ enum record_kind { RECORD_START, RECORD_END, RECORD_TEXT };
 /* Followed by `size` bytes (TEXT) or `size` attributes (START). */
 struct record {
   uint32_t kind;
-  uint32_t
-      index; /* place among its parent's children (END: as its START); 0: not inside a whole element */
-  uint32_t size;     /* END of a whole element: what was left out of it, bytes and elements */
+  uint32_t index; /* among its parent's children (END: as its START); 0: not in a whole element */
+  uint32_t size;  /* END of a whole element: what was left out of it, bytes and elements */
   uint32_t children; /* START inside or at the top of a whole element that has ended */
   const xmlChar *prefix, *name;
 };

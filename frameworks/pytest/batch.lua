@@ -2,29 +2,11 @@
 --- each went, from its JUnit report. Pure, but for the reading of XML.
 
 local junit = require("runner.junit")
+local nodeid = require("runner.junit.nodeid")
 
 local M = {}
 
 local LINE_LIMIT = 8192
-
---- As pytest's junitxml names a node id: class name and name.
----@param nodeid string
----@return string key
-function M.key(nodeid)
-  local address, parameters = nodeid:match("^(.-)(%[.*)$")
-  address = address or nodeid
-  local parts, at = {}, 1
-  while true do
-    local first, last = address:find("::", at, true)
-    parts[#parts + 1] = address:sub(at, first and first - 1)
-    if not first then break end
-    at = last + 1
-  end
-  parts[1] = parts[1]:gsub("/", "."):gsub("%.py$", "")
-  local name = table.remove(parts) .. (parameters or "")
-  local key = table.concat(parts, ".") .. "\0" .. name
-  return (key:gsub("[\1-\8\11\12\14-\31\127]", function(c) return ("#x%02X"):format(c:byte()) end))
-end
 
 ---@class pytest.Tracker
 local Tracker = {}
@@ -110,12 +92,12 @@ end
 
 --- Reads the report.
 ---@param xml string
----@return table<string, table[]> results by `key`; a key has more than one when test ids do not tell them apart
+---@return table<string, table[]> results by `nodeid.key`; a key has more than one when test ids do not tell them apart
 ---@return runner.junit.Summary
 function M.read(xml)
   local results = {}
   local summary = junit.read({ bytes = xml, name = "pytest's report" }, function(case)
-    local key = (case.classname or "") .. "\0" .. case.name
+    local key = nodeid.joined(case.classname or "", case.name)
     local list = results[key] or {}
     results[key] = list
     local result, last = result_of(case), list[#list]

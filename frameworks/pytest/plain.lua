@@ -9,6 +9,7 @@ local batches = require("frameworks.pytest.batch")
 local errors = require("runner.errors")
 local launch = require("frameworks.pytest.launch")
 local mark = require("runner.mark")
+local nodeid = require("runner.junit.nodeid")
 local task = require("runner.task")
 
 local TAIL = 64 * 1024
@@ -183,7 +184,7 @@ local function take_results(self, batch, xml)
   local results = xml ~= "" and batches.read(xml) or {}
   local left = {}
   for _, item in ipairs(batch) do
-    local list = results[batches.key(item.test.nodeid)]
+    local list = results[nodeid.key(item.test.nodeid)]
     local result = list and table.remove(list, 1)
     if result then finish(self, item, result) else left[#left + 1] = item end
   end

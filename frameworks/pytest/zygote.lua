@@ -6,6 +6,7 @@ local host = require("runner.core.host")
 local launch = require("frameworks.pytest.launch")
 local lines = require("frameworks.pytest.lines")
 local task = require("runner.task")
+local text = require("runner.text")
 
 local TAIL = 64 * 1024
 local MODULES = {
@@ -164,10 +165,6 @@ function Session:with_template(resume)
   if #self.waiting == 1 then self.zygote:write(lines.encode({ template = true })) end
 end
 
-local function hexadecimal(bytes)
-  return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
-end
-
 --- What a worker process must know of itself. Its tag is told to it because a fork keeps the zygote's environment.
 ---@param slot runner.Slot
 ---@return table
@@ -176,7 +173,7 @@ function Session:describe_slot(slot)
   return {
     index = slot.index, count = self.ctx.settings.max_parallel, run = self.ctx.run_id,
     isolation = self.options.isolation == "test" and "test" or "worker",
-    nonce = hexadecimal(uv.random(16)),
+    nonce = text.hex(uv.random(16)),
     tag = ("%s/%s/%d"):format(self.ctx.run_id, self.zygote.id, self.peers),
   }
 end

@@ -4,13 +4,14 @@
 local uv = require("luv")
 local errors = require("runner.errors")
 local frame = require("runner.frame")
+local later = require("runner.later")
 local Command = require("runner.agent_command")
 
 local M = {}
 
 local EXIT_KINDS = { [0] = "exited", "signaled", "failed", "dropped" }
 local CLOSED = "the link to the agent is closed"
-local TRANSFER_FRAMES = { need = true, taken = true, found = true, data = true }
+local ANSWERS = { done = true, pong = true, need = true, taken = true, found = true, data = true } -- to requests
 local STREAM_NAMES = { [1] = "stdout", [2] = "stderr", [3] = "control" }
 
 ---@class runner.AgentInfo what an agent says of its sandbox
@@ -27,14 +28,6 @@ local STREAM_NAMES = { [1] = "stdout", [2] = "stderr", [3] = "control" }
 local Agent = {}
 Agent.__index = Agent
 Agent.__name = "runner.agent"
-
-local function later(fn)
-  local timer = uv.new_timer()
-  timer:start(0, 0, function()
-    timer:close()
-    fn()
-  end)
-end
 
 -- Frames of one turn of the loop leave in one write.
 local function flush(self)
@@ -62,14 +55,13 @@ end
 
 -- Ends everything that waits for an answer.
 local function abandon(self, message)
-  local commands, requests, transfers = self.commands, self.requests, self.transfers
-  self.commands, self.requests, self.transfers = {}, {}, {}
+  local commands, requests = self.commands, self.requests
+  self.commands, self.requests = {}, {}
   local ids = {}
   for id in pairs(commands) do ids[#ids + 1] = id end
   table.sort(ids)
   for _, id in ipairs(ids) do commands[id]:_lost(message) end
-  for _, request in pairs(requests) do request(message) end
-  for _, transfer in pairs(transfers) do transfer.on.done(message) end
+  for _, request in pairs(requests) do request.on.done(message) end
 end
 
 local function stop(self)
@@ -89,27 +81,6 @@ local function lose(self, message)
   end
   if self.on_lost then self.on_lost(errors.new("transport", message)) end
   abandon(self, message)
-end
-
-local function exit_of(f)
-  local exit = {
-    kind = EXIT_KINDS[f.kind],
-    message = f.message ~= "" and f.message or nil,
-    timed_out = f.flags & frame.exit_flags.timed_out ~= 0,
-    killed = f.flags & frame.exit_flags.killed ~= 0,
-    wall = f.wall_us / 1e6,
-    user = f.user_us / 1e6,
-    system = f.system_us / 1e6,
-    memory = f.memory,
-    leaks = f.leaks,
-  }
-  for _, leak in ipairs(f.leaks) do
-    if leak.test == "" then leak.test = nil end
-  end
-  if f.kind == 0 then exit.code = f.code end
-  if f.kind == 1 then exit.signal = f.code end
-  if f.kind == 2 then exit.errno = f.code end
-  return exit
 end
 
 local handlers = {}
@@ -140,31 +111,21 @@ function handlers.input_credit(_, f, command)
 end
 
 function handlers.exit(self, f, command)
-  if not EXIT_KINDS[f.kind] then return ("an EXIT of the unknown kind %d"):format(f.kind) end
+  local kind = EXIT_KINDS[f.kind]
+  if not kind then return ("an EXIT of the unknown kind %d"):format(f.kind) end
   self.commands[f.id] = nil
-  command:_exited(exit_of(f))
+  command:_exited(kind, f)
 end
 
 function handlers.done(self, f, request)
-  local transfer = self.transfers[f.id]
-  if transfer then
-    self.transfers[f.id] = nil
-    if f.errno ~= 0 then transfer.on.done(f.message, nil, f.errno) else transfer.on.done(nil, f.message) end
-    return
-  end
   self.requests[f.id] = nil
-  if f.errno ~= 0 then request(f.message) else request(nil, f.message) end
+  if f.errno ~= 0 then request.on.done(f.message, nil, f.errno) else request.on.done(nil, f.message) end
 end
 
-function handlers.pong(self, f, request)
-  self.requests[f.id] = nil
-  request(nil)
-end
-
--- What a transfer was not started for is malformed.
-for name in pairs(TRANSFER_FRAMES) do
-  handlers[name] = function(_, f, transfer)
-    local on = transfer.on[name]
+-- What a request was not made for is malformed.
+for name in pairs(ANSWERS) do
+  handlers[name] = handlers[name] or function(_, f, request)
+    local on = request.on[name]
     if not on then return name:upper() .. " for something else" end
     return on(f)
   end
@@ -182,12 +143,8 @@ local function dispatch(self, f)
     subject = self
   elseif not self.info then
     return lose(self, ("the agent's first frame was %s, not HELLO"):format(type:upper()))
-  elseif type == "done" or type == "pong" then
-    subject = self.requests[f.id] or type == "done" and self.transfers[f.id]
-  elseif TRANSFER_FRAMES[type] then
-    subject = self.transfers[f.id]
   else
-    subject = self.commands[f.id]
+    subject = (ANSWERS[type] and self.requests or self.commands)[f.id]
   end
   if subject then
     wrong = handlers[type](self, f, subject)
@@ -214,11 +171,7 @@ local function on_bytes(self, bytes, err)
 end
 
 --- Speaks to an agent over a stream and says hello; commands may be given at once.
----
---- stream: `start(self, on_bytes)`, where on_bytes(bytes) gives what came and on_bytes(nil, err?) the end;
---- `write(self, bytes)`; `close(self)`; and optionally `shutdown(self)`, which ends the writing side only: then
---- `agent:close` can wait until the agent has cleaned up and gone.
----@param stream table
+---@param stream runner.Stream with `shutdown`, `agent:close` can wait until the agent has cleaned up and gone
 ---@param options { run_id: string?, on_ready: fun(info: runner.AgentInfo)?, on_lost: fun(err: runner.Error)? }
 ---@return runner.Agent
 function M.connect(stream, options)
@@ -231,7 +184,6 @@ function M.connect(stream, options)
     outgoing = {},
     commands = {},
     requests = {},
-    transfers = {},
     last_id = 0,
     received = 0,
   }, Agent)
@@ -265,20 +217,37 @@ function Agent:spawn(spec)
   return command
 end
 
--- on_answer(err?, value?) is called exactly once, never before this returns.
-local function request(self, name, fields, on_answer)
-  local id = next_id(self)
+---@class runner.Transfer a request that may go on
+local Transfer = {}
+Transfer.__index = Transfer
+
+--- Sends a frame that belongs to it.
+---@param name string
+---@param fields table?
+function Transfer:send(name, fields)
+  if self.agent.requests[self.id] == self then return self.agent:_send(name, self.id, fields) end
+end
+
+--- Makes a request. `on` has a function for each kind of frame that may come back (they return a message when the frame
+--- makes no sense), and `done(err?, value?, errno?)`, called exactly once, never before this returns.
+---@param name "put"|"mkdtemp"|"ping"|"sync"|"list"|"get"
+---@param fields table
+---@param on table<string, fun(f: table): string?>
+---@return runner.Transfer
+function Agent:transfer(name, fields, on)
+  local request = setmetatable({ agent = self, id = next_id(self), on = on }, Transfer)
   local sent, message
   if self.over or self.closing then
     message = CLOSED
   else
-    self.requests[id] = on_answer
-    sent, message = self:_send(name, id, fields)
+    self.requests[request.id] = request
+    sent, message = self:_send(name, request.id, fields)
   end
   if not sent then
-    self.requests[id] = nil
-    later(function() on_answer(message) end)
+    self.requests[request.id] = nil
+    later(function() on.done(message) end)
   end
+  return request
 end
 
 --- Writes a file in one step, making its folders.
@@ -287,54 +256,26 @@ end
 ---@param mode integer? default 0644
 ---@param on_done fun(err: string?)
 function Agent:put(path, bytes, mode, on_done)
-  local fields = { mode = mode or 420, path = path, bytes = bytes }
-  request(self, "put", fields, function(err) on_done(err) end)
+  self:transfer("put", { mode = mode or 420, path = path, bytes = bytes }, { done = function(err) on_done(err) end })
 end
 
 --- Makes a folder that the agent removes at its end.
 ---@param prefix string of its name
 ---@param on_done fun(path: string?, err: string?)
 function Agent:mkdtemp(prefix, on_done)
-  request(self, "mkdtemp", { prefix = prefix }, function(err, path) on_done(path, err) end)
-end
-
----@class runner.Transfer a SYNC, LIST or GET that goes on
-local Transfer = {}
-Transfer.__index = Transfer
-
---- Sends a frame that belongs to it.
----@param name string
----@param fields table?
-function Transfer:send(name, fields)
-  if self.agent.transfers[self.id] == self then return self.agent:_send(name, self.id, fields) end
-end
-
---- Starts a transfer. `on` has a function for each kind of frame that may come back (need, taken, found, data; they
---- return a message when the frame makes no sense), and `done(err?, value?, errno?)`, called exactly once.
----@param name "sync"|"list"|"get"
----@param fields table
----@param on table<string, fun(f: table): string?>
----@return runner.Transfer
-function Agent:transfer(name, fields, on)
-  local transfer = setmetatable({ agent = self, id = next_id(self), on = on }, Transfer)
-  local sent, message
-  if self.over or self.closing then
-    message = CLOSED
-  else
-    self.transfers[transfer.id] = transfer
-    sent, message = self:_send(name, transfer.id, fields)
-  end
-  if not sent then
-    self.transfers[transfer.id] = nil
-    later(function() on.done(message) end)
-  end
-  return transfer
+  self:transfer("mkdtemp", { prefix = prefix }, { done = function(err, path) on_done(path, err) end })
 end
 
 --- Asks for a sign of life.
 ---@param on_pong fun(err: string?) err when the link died instead
 function Agent:ping(on_pong)
-  request(self, "ping", {}, on_pong)
+  self:transfer("ping", {}, {
+    done = on_pong,
+    pong = function(f)
+      self.requests[f.id] = nil
+      on_pong()
+    end,
+  })
 end
 
 --- Declares the link dead, because of a silence that it does not notice itself. All that runs ends as "lost".

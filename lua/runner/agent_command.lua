@@ -4,7 +4,7 @@
 local frame = require("runner.frame")
 
 local INPUT_CHUNK = 64 * 1024
-local U32_MAX = 2 ^ 32 - 1
+local U32_MAX = 0xFFFFFFFF
 local CREDIT_CHUNK = 64 * 1024 -- a quarter of the window: few frames, and the agent never waits for the last one
 
 ---@class runner.CommandExit
@@ -51,7 +51,7 @@ local M = {}
 
 local function milliseconds(seconds)
   if not seconds or seconds <= 0 then return 0 end
-  return math.tointeger(math.min(math.ceil(seconds * 1000), U32_MAX))
+  return math.min(math.ceil(seconds * 1000), U32_MAX)
 end
 
 local function environment(env)
@@ -143,7 +143,7 @@ end
 
 --- Takes it out of its lane, unless it has started: then it goes on.
 function Command:drop()
-  if not self.over then self.agent:_send("kill", self.id, { grace_ms = 0xFFFFFFFF }) end
+  if not self.over then self.agent:_send("kill", self.id, { grace_ms = frame.KILL_NEVER }) end
 end
 
 --- TERM to all of its processes, KILL after the grace. A second call can shorten the grace.
@@ -197,25 +197,46 @@ function Command:_input_credit(stream, bytes)
   return true
 end
 
-function Command:_exited(exit)
+local function finish(self, exit)
   self.over = true
   self.inputs = {}
   if self.spec.on_exit then self.spec.on_exit(self, exit) end
 end
 
-local function without_process(kind, message)
-  return {
+--- Takes an EXIT frame.
+function Command:_exited(kind, f)
+  for _, leak in ipairs(f.leaks) do
+    if leak.test == "" then leak.test = nil end
+  end
+  finish(self, {
+    kind = kind,
+    code = kind == "exited" and f.code or nil,
+    signal = kind == "signaled" and f.code or nil,
+    errno = kind == "failed" and f.code or nil,
+    message = f.message ~= "" and f.message or nil,
+    timed_out = f.flags & frame.exit_flags.timed_out ~= 0,
+    killed = f.flags & frame.exit_flags.killed ~= 0,
+    wall = f.wall_us / 1e6,
+    user = f.user_us / 1e6,
+    system = f.system_us / 1e6,
+    memory = f.memory,
+    leaks = f.leaks,
+  })
+end
+
+local function finish_without_process(self, kind, message)
+  finish(self, {
     kind = kind, message = message, timed_out = false, killed = false,
     wall = 0, user = 0, system = 0, memory = 0, leaks = {},
-  }
+  })
 end
 
 function Command:_lost(message)
-  self:_exited(without_process("lost", message))
+  finish_without_process(self, "lost", message)
 end
 
 function Command:_failed(message)
-  self:_exited(without_process("failed", message))
+  finish_without_process(self, "failed", message)
 end
 
 return M

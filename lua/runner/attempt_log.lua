@@ -38,9 +38,10 @@ end
 --- The file name of an attempt: readable, at most 80 bytes of the id, safe on every file system.
 ---@param id string
 ---@param attempt integer
+---@param is_copy boolean? of a copy that ran beside the attempt
 ---@return string
-function M.file_name(id, attempt)
-  return M.slug(id, attempt) .. ".log"
+function M.file_name(id, attempt, is_copy)
+  return M.slug(id, attempt) .. (is_copy and ".copy.log" or ".log")
 end
 
 --- The same without an ending: the name of a folder for what belongs to an attempt.
@@ -60,7 +61,7 @@ end
 ---@param name string
 ---@return boolean
 function M.is_log(name)
-  return name:find("%-%x+%.attempt%d+%.log$") ~= nil
+  return name:find("%-%x+%.attempt%d+%.log$") ~= nil or name:find("%-%x+%.attempt%d+%.copy%.log$") ~= nil
 end
 
 --- Whether this process wrote that log.
@@ -136,11 +137,12 @@ end
 ---@param dir string the results folder
 ---@param test { id: string }
 ---@param attempt integer from 1
+---@param is_copy boolean?
 ---@return runner.AttemptLog
-function M.open(dir, test, attempt)
+function M.open(dir, test, attempt, is_copy)
   return setmetatable({
     dir = dir,
-    path = M.folder .. "/" .. M.file_name(test.id, attempt),
+    path = M.folder .. "/" .. M.file_name(test.id, attempt, is_copy),
   }, AttemptLog)
 end
 
@@ -175,6 +177,16 @@ function AttemptLog:close()
     stdout = self.stdout and kept(self.stdout),
     stderr = self.stderr and kept(self.stderr),
   }
+end
+
+--- Ends a log that nobody needs.
+function AttemptLog:discard()
+  local opened = self.fd ~= nil
+  if opened then
+    self:close()
+    uv.fs_unlink(self.dir .. "/" .. self.path)
+  end
+  self.failed = true
 end
 
 --- Kept output as one text, with a line where bytes are missing.

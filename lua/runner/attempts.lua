@@ -21,7 +21,9 @@ Attempts.__index = Attempts
 function M.new(options)
   return setmetatable({
     options = options, records = {}, order = {}, undecided = 0, failures = 0, retried = 0,
-    counts = { passed = 0, failed = 0, flaky = 0, skipped = 0, timed_out = 0, crashed = 0, not_run = 0 },
+    counts = {
+      passed = 0, failed = 0, flaky = 0, skipped = 0, timed_out = 0, crashed = 0, not_run = 0, quarantined = 0,
+    },
   }, Attempts)
 end
 
@@ -34,29 +36,38 @@ local function wall_clock()
   return s + us / 1e6
 end
 
---- Enters a selected test and returns its first item for the queue.
+--- Enters a selected test and returns its first item for the queue; nil: it is not to run, and decided already.
 ---@param test table
----@return runner.Item
-function Attempts:add(test)
+---@param policy table what holds for it; see runner.policy
+---@return runner.Item?
+function Attempts:add(test, policy)
   local record = retry.record(test)
+  record.policy = policy
   self.records[test.id] = record
   self.order[#self.order + 1] = record
   record.order = #self.order
   self.undecided = self.undecided + 1
-  local group = self.options.groups[test.group]
   self.options.emit({
-    event = "test", id = test.id, group = test.group, framework = group.framework.name, name = test.name or test.id,
-    file = test.file, line = test.line, tags = test.tags,
+    event = "test", id = test.id, group = test.group, framework = test.framework, name = test.name or test.id,
+    file = test.file, line = test.line, tags = test.tags, quarantine = policy.quarantine,
   })
+  if test.ignored then
+    record.state, record.reason = "skipped", test.ignored
+    self:decided(record)
+    return nil
+  end
   return self:item(record)
 end
 
 --- The next attempt of a test.
 function Attempts:item(record, avoid)
-  local test = record.test
+  local test, policy = record.test, record.policy
   return {
-    id = test.id, name = test.name, file = test.file, line = test.line, test = test, group = test.group,
-    attempt = record.attempts + 1, order = record.order, avoid = avoid, policy = self.options.groups[test.group],
+    id = test.id, file = (test.whole_file or not self.options.ordered) and test.file or nil, test = test,
+    group = test.group, whole_file = test.whole_file,
+    attempt = record.attempts + 1, order = record.order, avoid = avoid, policy = policy,
+    cost = not self.options.ordered and test.cost or nil, straggles = policy.copies ~= false and test.straggles or nil,
+    weight = policy.weight, exclusive = policy.exclusive, priority = policy.priority, only_on = policy.providers,
   }
 end
 
@@ -67,10 +78,12 @@ function Attempts:started(item, where)
   record.attempts = item.attempt
   item.started = uv.hrtime()
   item.started_at = wall_clock()
-  if self.options.dir then item.log = attempt_log.open(self.options.dir, item.test, item.attempt) end
+  if self.options.dir then
+    item.log = attempt_log.open(self.options.dir, item.test, item.attempt, item.copy_of ~= nil)
+  end
   self.options.emit({
-    event = "attempt_started", id = item.id, attempt = item.attempt, sandbox = where.sandbox, slot = where.slot,
-    time = item.started_at,
+    event = item.copy_of and "copy_started" or "attempt_started", id = item.id, attempt = item.attempt,
+    sandbox = where.sandbox, slot = where.slot, time = item.started_at, overhead = item.overhead, first = item.first,
   })
 end
 
@@ -81,20 +94,30 @@ function Attempts:slow(item)
   })
 end
 
+--- One of two that ran the same attempt has ended without deciding it: the other was first, or goes on.
+---@param item runner.Item
+---@param where { sandbox: string, slot: integer }
+function Attempts:superseded(item, where)
+  if item.log then item.log:discard() end
+  self.options.emit({
+    event = "copy_finished", id = item.id, attempt = item.attempt, sandbox = where.sandbox, slot = where.slot,
+    duration = seconds_since(item.started), copy = item.copy_of ~= nil,
+  })
+end
+
 ---@param item runner.Item
 ---@param stream "stdout"|"stderr"
 ---@param bytes string
 function Attempts:output(item, stream, bytes)
   if item.log then item.log:write(stream, bytes) end
-  if self.options.output then
+  if self.options.output and not item.copy_of then
     self.options.output({ event = "output", id = item.id, attempt = item.attempt, stream = stream, data = bytes })
   end
 end
 
 local function decide(self, record, status, stopping)
   local settings = self.options.settings
-  local policy = self.options.groups[record.test.group]
-  return retry.decide(record, status, policy.retries or settings.retries, function()
+  return retry.decide(record, status, record.policy.retries or settings.retries, function()
     if stopping then return false end
     if settings.retry then
       return self.options.hook("retry", record.test, { attempt = record.attempts, status = status }) and true or false
@@ -113,13 +136,14 @@ end
 function Attempts:finished(item, status, result, where, stopping)
   local record = self.records[item.id]
   local summary = item.log and item.log:close() or {}
+  record.failures = record.failures + (result.reruns or 0) -- by the framework itself, within the attempt
   local state = decide(self, record, status, stopping)
   local event = {
     event = "attempt_finished", id = item.id, attempt = item.attempt, status = status,
     duration = result.duration or seconds_since(item.started), started = item.started_at,
     sandbox = where.sandbox, slot = where.slot, message = result.message, type = result.type, trace = result.trace,
     reason = result.reason, xfail = result.xfail, exit_code = result.exit_code, signal = result.signal,
-    signal_name = result.signal_name, cpu = result.cpu, memory = result.memory, phases = result.phases,
+    cpu = result.cpu, memory = result.memory, phases = result.phases,
     leaks = result.leaks and #result.leaks > 0 and result.leaks or nil, sections = result.sections,
     stdout = summary.stdout, stderr = summary.stderr, log = summary.path, retry = state == nil,
   }
@@ -130,7 +154,7 @@ function Attempts:finished(item, status, result, where, stopping)
   end
   self.options.emit(event)
   self.options.hook("result", item.test, event)
-  record.reason = result.reason or state == "not_run" and stopping or nil
+  record.reason = result.reason or state == "not_run" and (stopping or status == "lost" and result.message) or nil
   record.duration = (record.duration or 0) + event.duration
   if state then
     self:decided(record)
@@ -145,10 +169,16 @@ function Attempts:decided(record)
   local state = record.state
   self.undecided = self.undecided - 1
   self.counts[state] = self.counts[state] + 1
-  if state == "failed" or state == "timed_out" or state == "crashed" then self.failures = self.failures + 1 end
+  local quarantine = (retry.FAILURE[state] or state == "flaky") and record.policy.quarantine or nil
+  if quarantine then
+    self.counts.quarantined = self.counts.quarantined + 1
+    if state == "flaky" then self.counts.quarantined_flaky = (self.counts.quarantined_flaky or 0) + 1 end
+  elseif retry.FAILURE[state] then
+    self.failures = self.failures + 1
+  end
   self.options.emit({
     event = "test_finished", id = record.test.id, status = state, attempts = record.attempts,
-    duration = record.duration or 0, reason = record.reason,
+    duration = record.duration or 0, reason = record.reason, quarantine = quarantine,
   })
 end
 

@@ -42,9 +42,9 @@ local SCRIPT = table.concat({
   [[o=$(umask); umask 077; w=; u=${UID:-$(id -u 2>/dev/null)}; c=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}};]],
   [[for b in "$RUNNER_AGENT_DIR" "$c" "$TMPDIR" /tmp /var/tmp /dev/shm; do]],
   [[case $b in /*) ;; *) continue;; esac;]],
-  [[d=$b/runner-agent-$u; mkdir -p "$d" 2>/dev/null; [ -d "$d" ] || d=$b;]],
-  [[case $([ -h "$d" ] && echo link; [ -O "$d" ] && [ -w "$d" ] && echo ours) in ours) ;;]],
-  [[*) w="$w, $b is not ours to write"; continue;; esac;]],
+  [[d=$b/runner-agent-$u; [ -d "$d" ] || mkdir -p "$d" 2>/dev/null; [ -d "$d" ] || d=$b;]],
+  [[k=; [ -h "$d" ] || { [ -O "$d" ] && [ -w "$d" ] && k=1; };]],
+  [[[ "$k" ] || { w="$w, $b is not ours to write"; continue; };]],
   [[for f in "$d/agent-$h".*; do if [ -x "$f" ] && [ -O "$f" ]; then]],
   [[whole && { say run; umask "$o"; exec "$f"; }; rm -f "$f" 2>/dev/null; fi; done;]],
   -- A script without a first line for the kernel: the shell runs it itself, where something may be run at all.

@@ -5,12 +5,16 @@
 local uv = require("luv")
 local checkers = require("runner.config.checker")
 local errors = require("runner.errors")
+local format = require("runner.history.format")
 local groups = require("runner.config.groups")
 local modules = require("runner.config.modules")
+local overrides = require("runner.config.overrides")
 local path = require("runner.path")
 local plugin = require("runner.plugin")
+local results_dir = require("runner.report.results_dir")
 local schema = require("runner.config.schema")
 local task = require("runner.task")
+local suggest = require("runner.suggest")
 local types = require("runner.config.types")
 
 local M = {}
@@ -42,7 +46,9 @@ M.DEFAULT = "runner.lua"
 ---@field providers runner.Bound[] at least one
 ---@field groups runner.Group[] at least one
 ---@field filters string[]? texts given on the command line; a test's name must hold one
----@field report { dir: string, junit: string|false } dir: absolute; junit: inside it
+---@field history { path: string?, record: "always"|"flag", samples: integer, default_duration: number }|false
+---  path: absolute; nil: the one in the user's cache folder
+---@field report { dir: string, junit: string|false, trace: string|false } dir: absolute; the others: inside it
 ---@field on { discovered: function?, result: function?, finished: function? }
 ---@field retry (fun(test: table, attempt: table): boolean)?
 ---@field order (fun(tests: table[]): table[])?
@@ -90,7 +96,7 @@ local function evaluate(chunk, shown, user_modules)
 end
 
 local function cores()
-  return uv.available_parallelism and uv.available_parallelism() or #uv.cpu_info()
+  return uv.available_parallelism()
 end
 
 --- How many slots a value of `max_parallel` means on this machine.
@@ -146,13 +152,29 @@ end
 local function read_report(checker, value, dir)
   local report = checker:table(schema.report, value, { "report" })
   report.dir = path.absolute(report.dir, dir)
-  if report.junit == true then
-    report.junit = "junit.xml"
-  elseif report.junit and path.leads_out(report.junit) then
-    checker:problem({ "report", "junit" }, "expected a path inside report.dir, got %s",
-      types.describe(report.junit))
+  for _, key in ipairs({ "junit", "trace" }) do
+    if report[key] == true then
+      report[key] = results_dir.REPORTS[key]
+    elseif report[key] and path.leads_out(report[key]) then
+      checker:problem({ "report", key }, "expected a path inside report.dir, got %s", types.describe(report[key]))
+    elseif report[key] then
+      report[key] = path.absolute(report[key], "/"):sub(2)
+    end
+  end
+  if report.trace and report.trace == report.junit then
+    checker:problem({ "report", "trace" }, "the JUnit report has this name, too")
   end
   return report
+end
+
+local function read_history(checker, value, dir)
+  if value == false then return false end
+  local history = checker:table(schema.history, value, { "history" })
+  history.path = history.path and path.absolute(history.path, dir)
+  if history.samples > format.MOST_SAMPLES then
+    checker:problem({ "history", "samples" }, "expected at most %d, got %d", format.MOST_SAMPLES, history.samples)
+  end
+  return history
 end
 
 --- Patterns and options in one table: { "out/**", on = "always" }.
@@ -190,6 +212,23 @@ local function check_sync(checker, value)
   end
 end
 
+--- Providers that groups and overrides are kept to must be there.
+local function check_only_on(checker, config)
+  local known = {}
+  for _, provider in pairs(config.providers) do known[#known + 1] = provider.name end
+  local function check(names, at)
+    for _, name in ipairs(names or {}) do
+      local is_there = false
+      for _, other in ipairs(known) do is_there = is_there or other == name end
+      if not is_there then
+        checker:problem(at, "%q is not among the providers of this configuration%s", name, suggest.hint(name, known))
+      end
+    end
+  end
+  for _, group in ipairs(config.groups) do check(group.only_on, { "groups", group.name, "only_on" }) end
+  for i, one in ipairs(config.overrides) do check(one.settings.only_on, { "overrides", i, "only_on" }) end
+end
+
 --- Bring the table of a configuration into normal form. Raises one error that lists all its problems.
 local function normalise(value, shown, file, user_modules)
   local dir = user_modules.dir
@@ -206,7 +245,11 @@ local function normalise(value, shown, file, user_modules)
   config.providers = read_providers(checker, config.provider)
   config.groups = groups.read(checker, config.framework, config.groups, config)
   config.provider, config.framework = nil, nil
+  config.predicates = overrides.predicates(checker, config.predicates)
+  config.overrides = overrides.read(checker, config.overrides, config.predicates)
+  check_only_on(checker, config)
   config.report = read_report(checker, config.report, dir)
+  config.history = read_history(checker, config.history, dir)
   config.on = checker:table(schema.on, config.on, { "on" })
   config.download = read_download(checker, config.download)
   check_sync(checker, config.sync)

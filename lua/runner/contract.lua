@@ -31,10 +31,7 @@ World.__index = World
 ---@async
 function World:sandbox()
   if self.opened and (self.opened.lost or self.opened.closing) then self:close() end
-  if not self.opened then
-    self.count = self.count + 1
-    self.opened = sandbox.open(self.provider, ("contract-%d"):format(self.count), self.run, function() end, self.target)
-  end
+  self.opened = self.opened or self:own_sandbox()
   return self.opened
 end
 
@@ -134,14 +131,6 @@ local function run_check(world, check)
   end
   result.duration = (uv.hrtime() - started) / 1e9
   return result
-end
-
---- Names of the checks, in order.
----@return string[]
-function M.names()
-  local names = {}
-  for i, check in ipairs(checks) do names[i] = check.name end
-  return names
 end
 
 --- Runs the contract. A provider that cannot even open a sandbox has one result, which says so.

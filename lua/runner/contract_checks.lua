@@ -182,9 +182,12 @@ check("a deadline ends a command", function(world)
 end)
 
 check("a kill asks first: TERM, and KILL after the grace", function(world)
-  local polite = world:start({ argv = { "sh", "-c", "trap 'echo tidy; exit 3' TERM; echo ready; sleep 100 & wait" } })
+  -- The child says that it is ready: until it is another program, it may have its parent's trap, and lose the signal.
+  local polite = world:start({
+    argv = { "sh", "-c", "trap 'echo tidy; exit 3' TERM; sh -c 'echo ready; exec sleep 100' & wait" },
+  })
   polite.says("ready")
-  polite.command:kill(20)
+  polite.command:kill(10)
   local _, exit = polite.wait()
   same("ready\ntidy\n", polite.text("stdout"), "output")
   exited(exit, 3)

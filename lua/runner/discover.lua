@@ -1,6 +1,6 @@
---- Which tests there are and which of them run: asks each group's session, settles who owns a test, applies the names
---- given on the command line and the order.
+--- Which tests there are: asks each group's session and settles who owns a test.
 
+local errors = require("runner.errors")
 local task = require("runner.task")
 
 local M = {}
@@ -17,7 +17,15 @@ function M.collect(sandbox, groups, warn)
   task.scope(function(scope)
     for i, group in ipairs(groups) do
       scope:spawn(function()
-        local tests, problems = sandbox:session(group):discover()
+        local ok, session = pcall(sandbox.session, sandbox, group)
+        if not ok and errors.is(session) and session.context.setup then
+          local problem = { kind = "setup", message = tostring(session), text = session.context.text }
+          found[i] = { tests = {}, problems = { problem } }
+          return
+        elseif not ok then
+          error(session, 0)
+        end
+        local tests, problems = session:discover()
         found[i] = { tests = tests, problems = problems or {} }
       end)
     end
@@ -36,7 +44,7 @@ function M.collect(sandbox, groups, warn)
         -- Two frameworks may use one name for two tests.
         if taken[test.id] then test.id = group.name .. ":" .. test.id end
         taken[test.id] = true
-        test.group = group.name
+        test.group, test.framework = group.name, group.framework.name
         tests[#tests + 1] = test
       end
     end
@@ -49,59 +57,6 @@ function M.collect(sandbox, groups, warn)
     end
   end
   return tests, problems
-end
-
-local function matches_any(id, substrings)
-  for _, substring in ipairs(substrings) do
-    if id:find(substring, 1, true) then return true end
-  end
-  return #substrings == 0
-end
-
---- Fisher–Yates with a generator of our own (SplitMix64), so that a seed means the same order on every machine.
-local function shuffle(list, seed)
-  local state = seed
-  local function next_random(n)
-    state = state + 0x9E3779B97F4A7C15
-    local z = state
-    z = (z ~ (z >> 30)) * 0xBF58476D1CE4E5B9
-    z = (z ~ (z >> 27)) * 0x94D049BB133111EB
-    return ((z ~ (z >> 31)) >> 1) % n + 1
-  end
-  for i = #list, 2, -1 do
-    local j = next_random(i)
-    list[i], list[j] = list[j], list[i]
-  end
-end
-
---- The tests to run, in order.
----@param tests table[]
----@param options { names: string[]?, groups: table<string, table>, seed: integer?, order: function? }
----@return table[] selected
-function M.select(tests, options)
-  local names, selected = options.names or {}, {}
-  for _, test in ipairs(tests) do
-    local filters = options.groups[test.group].filters or {}
-    if matches_any(test.id, names) and matches_any(test.id, filters) then selected[#selected + 1] = test end
-  end
-  if options.seed then shuffle(selected, options.seed) end
-  if options.order then selected = M.reorder(selected, options.order) end
-  return selected
-end
-
---- Applies the user's `order` hook. It may reorder and drop tests, not invent or repeat them.
-function M.reorder(tests, hook)
-  local ordered = hook(table.move(tests, 1, #tests, 1, {}))
-  if type(ordered) ~= "table" then error("the order hook must return the list of tests", 0) end
-  local known, seen = {}, {}
-  for _, test in ipairs(tests) do known[test] = true end
-  for _, test in ipairs(ordered) do
-    if not known[test] or seen[test] then
-      error("the order hook returned a test twice or one that it was not given", 0)
-    end
-    seen[test] = true
-  end
-  return ordered
 end
 
 return M

@@ -2,14 +2,26 @@
 -- ended in order, or folded into the state of every test.
 
 local cjson = require("cjson.safe")
+local retry = require("runner.retry")
 
 local M = {}
 
 local json = cjson.new()
 
+--- Of the fields that a fold reckons with, where an event has them.
+local TYPES = {
+  id = "string", group = "string", sandbox = "string", status = "string", log = "string", time = "number",
+  duration = "number", attempt = "number",
+}
+
 local function decode(line)
   local event = json.decode(line)
-  if type(event) == "table" and type(event.event) == "string" then return event end
+  if type(event) ~= "table" or type(event.event) ~= "string" then return nil end
+  for name, wanted in pairs(TYPES) do
+    local value = event[name]
+    if value ~= nil and type(value) ~= wanted then return nil end
+  end
+  return event
 end
 
 --- The events of a log in order. A last line that was cut off, and lines that are no events, are
@@ -46,8 +58,20 @@ function M.at(path, offset)
   return line and decode(line)
 end
 
-local failing = { failed = true, timed_out = true, crashed = true }
 local counted = { "passed", "failed", "flaky", "skipped", "timed_out", "crashed", "not_run" }
+
+local function new_counts()
+  local counts = { quarantined = 0, quarantined_flaky = 0 }
+  for _, status in ipairs(counted) do counts[status] = 0 end
+  return counts
+end
+
+local function count(counts, status, quarantine)
+  counts[status] = (counts[status] or 0) + 1
+  if not quarantine then return end
+  counts.quarantined = counts.quarantined + 1
+  if status == "flaky" then counts.quarantined_flaky = counts.quarantined_flaky + 1 end
+end
 
 --- The end that a run whose runner died did not write: a `test_finished` for every test without
 --- one, then `run_finished`.
@@ -58,13 +82,14 @@ local function missing_end(seen)
     if open then
       -- A failure that nothing followed stands; anything else did not come to an end.
       local last = open.last
-      local settled = last and failing[last.status] and last.status
+      local settled = last and retry.FAILURE[last.status] and last.status
       local status = settled or "not_run"
-      seen.counts[status] = seen.counts[status] + 1
+      local quarantine = settled and open.quarantine or nil
+      count(seen.counts, status, quarantine)
       events[#events + 1] = {
         event = "test_finished", time = seen.time, id = id, status = status,
         attempts = open.attempts, duration = last and last.duration or 0,
-        reason = not settled and "the runner ended before this test did" or nil,
+        reason = not settled and "the runner ended before this test did" or nil, quarantine = quarantine,
       }
     end
   end
@@ -77,6 +102,28 @@ local function missing_end(seen)
   return events
 end
 
+local function note(seen, event)
+  local kind, id = event.event, event.id
+  local open = id and seen.open[id]
+  seen.time = math.max(seen.time, tonumber(event.time) or 0)
+  if kind == "run_started" then
+    seen.started = event.time
+  elseif kind == "test" and id and not open then
+    seen.order[#seen.order + 1] = id
+    seen.open[id] = { attempts = 0, quarantine = event.quarantine }
+  elseif kind == "attempt_finished" and open then
+    open.attempts = open.attempts + 1
+    open.last = { status = event.status, duration = event.duration }
+  elseif kind == "test_finished" and open then
+    seen.open[id] = false
+    count(seen.counts, event.status, event.quarantine)
+  elseif kind == "problem" then
+    seen.problems = seen.problems + 1
+  elseif kind == "run_finished" then
+    seen.ended = true
+  end
+end
+
 --- Like `read`, but a log that ends early (the runner was killed) is completed: tests without an
 --- end become "not_run" (or the failure of their last attempt), and a `run_finished` with
 --- `incomplete = true` follows.
@@ -86,43 +133,19 @@ end
 function M.complete(path)
   local next_event, message = M.read(path)
   if not next_event then return nil, message end
-  local seen = { order = {}, open = {}, counts = {}, problems = 0, time = 0 }
-  for _, status in ipairs(counted) do seen.counts[status] = 0 end
-  local ended, rest, position
+  local seen = { order = {}, open = {}, counts = new_counts(), problems = 0, time = 0 }
+  local rest, position = nil, 0
   return function()
-    local event, offset
     if not rest then
-      event, offset = next_event()
-    end
-    if not event then
-      if not rest then
-        rest, position = not ended and seen.time > 0 and missing_end(seen) or {}, 0
+      local event, offset = next_event()
+      if event then
+        note(seen, event)
+        return event, offset
       end
-      position = position + 1
-      return rest[position]
+      rest = not seen.ended and seen.time > 0 and missing_end(seen) or {}
     end
-    local kind, id = event.event, event.id
-    seen.time = math.max(seen.time, tonumber(event.time) or 0)
-    if kind == "run_started" then
-      seen.started = event.time
-    elseif kind == "test" and id and not seen.open[id] then
-      seen.order[#seen.order + 1] = id
-      seen.open[id] = { attempts = 0 }
-    elseif kind == "attempt_finished" and seen.open[id] then
-      local open = seen.open[id]
-      open.attempts = open.attempts + 1
-      open.last = { status = event.status, duration = event.duration }
-    elseif kind == "test_finished" and seen.open[id] then
-      seen.open[id] = false
-      if seen.counts[event.status] then
-        seen.counts[event.status] = seen.counts[event.status] + 1
-      end
-    elseif kind == "problem" then
-      seen.problems = seen.problems + 1
-    elseif kind == "run_finished" then
-      ended = true
-    end
-    return event, offset
+    position = position + 1
+    return rest[position]
   end
 end
 
@@ -132,6 +155,7 @@ end
 ---@field status string final state, as in `test_finished`
 ---@field duration number seconds
 ---@field reason string?
+---@field quarantine string|true|nil why its failure does not count
 ---@field attempts { attempt: integer, status: string, duration: number, message: string?,
 ---  sandbox: string?, log: string?, offset: integer }[] `offset` leads to the whole event
 
@@ -163,6 +187,7 @@ local function apply(state, event, offset)
     }
   elseif kind == "test_finished" and test then
     test.status, test.duration, test.reason = event.status, event.duration, event.reason
+    test.quarantine = event.quarantine
   end
 end
 
@@ -173,14 +198,11 @@ end
 function M.fold(path)
   local events, message = M.complete(path)
   if not events then return nil, message end
-  local state = { run = {}, finished = {}, tests = {}, by_id = {}, problems = {}, counts = {} }
+  local state = { run = {}, finished = {}, tests = {}, by_id = {}, problems = {}, counts = new_counts() }
   for event, offset in events do
     apply(state, event, offset)
   end
-  for _, status in ipairs(counted) do state.counts[status] = 0 end
-  for _, test in ipairs(state.tests) do
-    state.counts[test.status] = (state.counts[test.status] or 0) + 1
-  end
+  for _, test in ipairs(state.tests) do count(state.counts, test.status, test.quarantine) end
   state.counts.tests, state.counts.problems = #state.tests, #state.problems
   return state
 end

@@ -6,7 +6,6 @@
 
 local uv = require("luv")
 local cjson = require("cjson.safe")
-local event_log = require("runner.event_log")
 local text = require("runner.text")
 
 local json = cjson.new()
@@ -14,12 +13,7 @@ json.encode_sparse_array(true)
 json.encode_invalid_numbers("null")
 json.encode_number_precision(14) -- the most cjson offers: 0.1 ms in a time of day
 
-local M = {
-  read = event_log.read,
-  at = event_log.at,
-  complete = event_log.complete,
-  fold = event_log.fold,
-}
+local M = {}
 
 ---@class runner.Report a fold over events
 ---@field event fun(self, event: table)

@@ -8,10 +8,11 @@ M.HEADER = 9 -- u32 length, u8 type, u32 id
 M.PAYLOAD_MAX = 1024 * 1024
 M.OUT_MAX = 64 * 1024
 M.WINDOW = 256 * 1024
+M.SYNC_WINDOW = 512 * 1024
+M.KILL_NEVER = 0xFFFFFFFF -- a grace: what runs goes on
 
 M.flags = { control = 1, forkserver = 2, stdin = 4, merge = 8, clear_env = 16 }
 M.exit_flags = { timed_out = 1, killed = 2 }
-M.SYNC_WINDOW = 512 * 1024
 M.entries = { file = 1, link = 2, directory = 3 }
 M.needs = { listing = 0, files = 1, over = 2 }
 M.streams = { stdin = 0, stdout = 1, stderr = 2, control = 3 }
@@ -118,17 +119,13 @@ function M.encode(direction, name, id, fields)
   return pack("<I4BI4", #payload + 5, frame.code, id) .. payload
 end
 
-local function decode_list(payload, at, limit, format, make)
-  local list = {}
-  local count
-  count, at = unpack("<I4", payload, at)
-  if count > limit then error(("a list of %d items"):format(count), 0) end
+local function decode_list(payload, at, format, make)
+  local list, count = {}, (unpack("<I4", payload, at))
+  at = at + 4
+  if count > LIST_MAX then error(("a list of %d items"):format(count), 0) end
   for i = 1, count do
-    local a, b, c, after
-    a, b, c, after = unpack(format, payload, at)
-    -- A format of one value gives the position second, one of three gives it fourth.
-    if after == nil then after = b end
-    list[i], at = make(a, b, c), after
+    local values = table.pack(unpack(format, payload, at))
+    list[i], at = make(table.unpack(values)), values[values.n]
   end
   return list, at
 end
@@ -150,10 +147,10 @@ local function decode_payload(frame, payload, id)
     result.bytes, at = payload:sub(at), #payload + 1
   elseif frame.tail == "lists" then
     for _, name in ipairs(frame.lists) do
-      result[name], at = decode_list(payload, at, LIST_MAX, "<s4", itself)
+      result[name], at = decode_list(payload, at, "<s4", itself)
     end
   elseif frame.tail == "leaks" then
-    result.leaks, at = decode_list(payload, at, LIST_MAX, "<I4s4s4", leak)
+    result.leaks, at = decode_list(payload, at, "<I4s4s4", leak)
   end
   if at ~= #payload + 1 then error(("%d bytes too many"):format(#payload + 1 - at), 0) end
   return result

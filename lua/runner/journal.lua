@@ -2,12 +2,15 @@
 --- before it could. One file a run in the user's state folder, locked while the run's process lives: a file that can be
 --- locked belongs to a dead run. The operating system releases the lock however the process ended.
 ---
---- Lines of a file are JSON: {"add": n, …entry} and {"forget": n}. An entry is written before the thing is made.
+--- Lines of a file are JSON: {"add": n, …entry} and {"forget": n}. An entry is written before the thing is made,
+--- or, if others name it, as soon as it has a name.
 
 local cjson = require("cjson.safe")
 local uv = require("luv")
 local errors = require("runner.errors")
+local files = require("runner.file")
 local system = require("runner.core.system")
+local text = require("runner.text")
 
 local M = {}
 
@@ -50,23 +53,15 @@ function M.make_folder(name)
   return path
 end
 
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
 local function random_name()
-  return (assert(uv.random(8)):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
+  return text.hex(assert(uv.random(8)))
 end
 
 --- Names this user on this machine: sandboxes of others at the same place are none of our business.
 ---@return string
 function M.owner()
   local path = M.make_folder() .. "/owner"
-  local owner = (read(path) or ""):match("^%x+")
+  local owner = (files.read(path) or ""):match("^%x+")
   if owner then return owner end
   -- Of two processes that come here at once, one makes the file and both read it.
   local own = path .. "." .. random_name()
@@ -76,7 +71,7 @@ function M.owner()
   file:close()
   uv.fs_link(own, path)
   uv.fs_unlink(own)
-  owner = (read(path) or ""):match("^%x+")
+  owner = (files.read(path) or ""):match("^%x+")
   if not owner then errors.raise("provider", "cannot read " .. path) end
   return owner
 end
@@ -181,8 +176,8 @@ function M.dead()
     local lock = run and not own[run] and system.lock(path)
     if lock then
       local entries, order = {}, {}
-      for text in (read(path) or ""):gmatch("[^\n]+") do
-        local line = cjson.decode(text) -- the last may be cut short
+      for json in (files.read(path) or ""):gmatch("[^\n]+") do
+        local line = cjson.decode(json) -- the last may be cut short
         if type(line) == "table" and line.add then
           entries[line.add], order[#order + 1] = line, line.add
         elseif type(line) == "table" and line.forget then

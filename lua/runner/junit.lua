@@ -17,6 +17,7 @@ local M = {}
 ---@field hostname string?
 ---@field timestamp string? as written
 ---@field properties table<string, string>?
+---@field package lists integer? how many <properties> it had
 ---@field stdout string? of the suite as a whole; like `stderr` often known only after its cases
 ---@field stderr string?
 ---@field parent runner.junit.Suite?
@@ -82,6 +83,10 @@ local M = {}
 
 local whole = { "testcase", "properties", "system-out", "system-err", "failure", "error" }
 local roots = { testsuites = true, testsuite = true }
+local AGAIN = {} -- more bytes are needed
+-- What belongs to no case is kept while its suite is open: of each there is only so much.
+local PROBLEMS_MAX = 1000
+local LISTS_MAX = 100 -- <properties> of one suite
 
 local mended = {
   { "controls", "%d character(s) that XML forbids" },
@@ -96,7 +101,7 @@ Reader.__index = Reader
 function Reader:problem(problem)
   problem.source = self.source
   local problems = self.summary.problems
-  problems[#problems + 1] = problem
+  if #problems < PROBLEMS_MAX or problem.kind == "lost" then problems[#problems + 1] = problem end
   if problem.kind == "lost" then self.summary.complete = false end
 end
 
@@ -104,7 +109,8 @@ end
 function Reader:suite_element(element, suite)
   local tag = element[0]
   if tag == "properties" then
-    suite.properties = case.properties(element, suite.properties)
+    suite.lists = (suite.lists or 0) + 1
+    if suite.lists <= LISTS_MAX then suite.properties = case.properties(element, suite.properties) end
   elseif tag == "system-out" then
     suite.stdout = case.join(suite.stdout, case.text(element))
   elseif tag == "system-err" then
@@ -131,9 +137,10 @@ local function no_report(tag)
     "ENOTJUNIT"
 end
 
---- Every event up to the end or the damage. Returns what ended it: nothing, or message, code, unfinished, line.
-function Reader:events(reader, more)
-  local suites, depth = {}, 0 -- suites[depth] encloses what comes next
+--- Every event that is there. Returns "again" when it needs more bytes, else what ended it: nothing, or message, code,
+--- unfinished, line.
+function Reader:events(reader)
+  local suites, depth = self.suites, self.depth -- suites[depth] encloses what comes next
   local summary, source, on_case, new = self.summary, self.source, self.on_case, case.new
   while true do
     local kind, a, b, c, d = reader:next()
@@ -161,7 +168,8 @@ function Reader:events(reader, more)
       depth = depth - 1
     elseif kind == nil then
       if b ~= "EAGAIN" then return a, b, c, d end
-      reader:feed(more())
+      self.depth = depth
+      return AGAIN
     end
   end
 end
@@ -196,6 +204,30 @@ function Reader:lost(message, code, unfinished, line)
   })
 end
 
+function Reader:begin(name)
+  self.source, self.suites, self.depth, self.left_out = name, {}, 0, 0
+end
+
+--- All that is there; true when the end, or the damage, has been reached.
+function Reader:advance(reader)
+  local message, code, unfinished, line = self:events(reader)
+  if message == AGAIN then return false end
+  if message then self:lost(message, code, unfinished, line) end
+  self:report_mended(reader)
+  return true
+end
+
+local function new_reader(on_case, options)
+  local summary = {
+    cases = 0, passed = 0, failed = 0, error = 0, skipped = 0, time = 0.0,
+    complete = true, problems = {},
+  }
+  return setmetatable({ summary = summary, on_case = on_case }, Reader), {
+    whole = whole, text_limit = options and options.text_limit, element_limit = options and options.element_limit,
+    depth_limit = options and options.depth_limit,
+  }
+end
+
 --- One string, then nil.
 local function once(bytes)
   return function()
@@ -205,24 +237,21 @@ local function once(bytes)
   end
 end
 
-function Reader:read(source, options)
-  local reader, message, code, more
+function Reader:read(source, limits)
   if type(source) == "string" then
-    self.source = source
-    reader, message, code = xml.open(source, options)
+    self:begin(source)
+    local reader, message, code = xml.open(source, limits)
+    if not reader then return self:lost(message, code) end
+    local open <close> = reader
+    self:advance(open)
   elseif type(source) == "table" and (source.bytes or source.read) then
-    self.source = source.name or "report"
-    reader, more = xml.reader(options), source.read or once(source.bytes)
+    self:begin(source.name or "report")
+    local open <close> = xml.reader(limits)
+    local more = source.read or once(source.bytes)
+    while not self:advance(open) do open:feed(more()) end
   else
     errors.raise("internal", "a JUnit source is a path, { bytes = … } or { read = … }")
   end
-  if not reader then return self:lost(message, code) end
-  local open <close> = reader
-  self.left_out = 0
-  local unfinished, line
-  message, code, unfinished, line = self:events(open, more)
-  if message then self:lost(message, code, unfinished, line) end
-  self:report_mended(open)
 end
 
 --- Read reports, in the order given. `on_case` gets each case and may await; what it raises passes through.
@@ -231,19 +260,41 @@ end
 ---@param options runner.junit.Options?
 ---@return runner.junit.Summary
 function M.read(sources, on_case, options)
-  options = options or {}
   if type(sources) ~= "table" or sources.bytes or sources.read then sources = { sources } end
-  local summary = {
-    cases = 0, passed = 0, failed = 0, error = 0, skipped = 0, time = 0.0,
-    complete = true, problems = {},
-  }
-  local limits = {
-    whole = whole, text_limit = options.text_limit, element_limit = options.element_limit,
-    depth_limit = options.depth_limit,
-  }
-  local self = setmetatable({ summary = summary, on_case = on_case }, Reader)
+  local self, limits = new_reader(on_case, options)
   for _, source in ipairs(sources) do self:read(source, limits) end
-  return summary
+  return self.summary
+end
+
+---@class runner.junit.Parser
+---@field feed fun(bytes: string)
+---@field finish fun(): runner.junit.Summary no more bytes will come
+
+--- Read one report whose bytes come by themselves; `on_case` is called while they are fed.
+---@param name string
+---@param on_case fun(case: runner.junit.Case)
+---@param options runner.junit.Options?
+---@return runner.junit.Parser
+function M.parser(name, on_case, options)
+  local self, limits = new_reader(on_case, options)
+  self:begin(name)
+  local reader = xml.reader(limits)
+  local over = self:advance(reader)
+  local function feed(bytes)
+    if over then return end
+    reader:feed(bytes)
+    over = self:advance(reader)
+    if over then reader:close() end
+  end
+  return {
+    feed = function(bytes)
+      if bytes ~= "" then feed(bytes) end
+    end,
+    finish = function()
+      feed(nil)
+      return self.summary
+    end,
+  }
 end
 
 return M

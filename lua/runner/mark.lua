@@ -3,13 +3,14 @@
 --- whole.
 
 local uv = require("luv")
+local hex = require("runner.text").hex
 
 local M = {}
 
 --- Half of a mark.
 ---@return string
 function M.half()
-  return (assert(uv.random(8)):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
+  return hex(assert(uv.random(8)))
 end
 
 --- Where the beginning of a mark that is not complete yet may stand at the end of a text; #text + 1 when nowhere.

@@ -1,8 +1,9 @@
 -- Which test a result belongs to: results of a report are matched to the ids of the tests that were asked for. Only
--- equality counts, after rendering the case by a declared format; what equals no id is reported by its name, never
--- guessed. Each case costs O(1).
+-- equality counts, after rendering the case by a declared format, or as pytest renders its ids; what equals no id is
+-- reported by its name, never guessed. Each case costs O(1).
 
 local errors = require("runner.errors")
+local nodeid = require("runner.junit.nodeid")
 local suggest = require("runner.suggest")
 
 local M = {}
@@ -108,17 +109,27 @@ local function as_attribute(id)
   return (id:gsub("\r\n", " "):gsub("[\t\r\n]", " "))
 end
 
---- A matcher for one batch. Without a format, a case matches by its name alone.
+-- Enters another spelling of an id. Two ids that share it cannot be told apart by it: neither is matched this way.
+local function also(self, spelling, place)
+  local clash = self.places[spelling] or self.others[spelling] ~= nil
+  self.others[spelling] = not clash and place
+end
+
+---@class runner.match.Options
+---@field format? runner.match.Format|runner.match.Format[] tried in order, then the bare name
+---@field root string? absolute folder that files of the ids are relative to
+---@field merge boolean? a test may have several results: those beyond the first are its, too
+
+--- A matcher for one batch. Without a format, a case matches by its name alone. Raises `config` for a bad format.
 ---@param ids string[] in order; an id may occur more than once: its results are given out in order of occurrence
----@param options { format: (runner.match.Format|runner.match.Format[])?, root: string? }? formats are tried in order,
---- then the bare name; `root`: absolute folder that files of the ids are relative to. Raises `config` for a bad format
+---@param options runner.match.Options?
 ---@return runner.Match
 function M.new(ids, options)
   options = options or {}
   local formats = options.format or {}
   if type(formats) ~= "table" then formats = { formats } end
   local self = setmetatable({
-    ids = ids, root = options.root, formats = {}, places = {}, spaced = {}, taken = {},
+    ids = ids, root = options.root, merge = options.merge, formats = {}, places = {}, others = {}, taken = {},
     unmatched = {}, unmatched_count = 0,
   }, Match)
   for _, format in ipairs(formats) do self.formats[#self.formats + 1] = compile(format) end
@@ -132,50 +143,59 @@ function M.new(ids, options)
     place[#place + 1] = index
   end
   for id, place in pairs(self.places) do
-    local spaced = as_attribute(id)
-    if spaced ~= id then
-      -- Two ids that only differ in white space cannot be told apart: neither is matched this way.
-      local clash = self.places[spaced] or self.spaced[spaced] ~= nil
-      self.spaced[spaced] = not clash and place
-    end
+    local spaced, key = as_attribute(id), id:find(".py::", 1, true) and nodeid.key(id)
+    if spaced ~= id then also(self, spaced, place) end
+    if key then also(self, key, place) end
   end
   return self
 end
 
-local function describe(case)
-  return case.classname and case.classname ~= "" and case.classname .. " " .. case.name or case.name
+--- A case as a person would name it.
+---@param case runner.match.Case
+---@return string
+function M.describe(case)
+  local class, name = case.classname or "", case.name
+  if class == "" or name:sub(1, #class) == class then return name end -- some have the class in the name, too
+  return class .. " " .. name
 end
 
 function Match:reject(case, reason, id)
   self.unmatched_count = self.unmatched_count + 1
   if self.unmatched_count <= unmatched_limit then
-    self.unmatched[self.unmatched_count] = { name = describe(case), reason = reason, id = id }
+    self.unmatched[self.unmatched_count] = { name = M.describe(case), reason = reason, id = id }
   end
   return nil, reason
 end
 
---- The test a result belongs to; each place in `ids` is given out once.
+--- Where a case belongs, by its own word alone.
+---@param case runner.match.Case
+---@return table? place its `id`
+function Match:find(case)
+  for _, render in ipairs(self.formats) do
+    local id = render(case, self.root)
+    local place = id and (self.places[id] or self.others[id])
+    if place then return place end
+  end
+  return case.classname and self.others[nodeid.joined(case.classname, case.name)] or nil
+end
+
+--- The test a result belongs to; each place in `ids` is given out once, and to `merge` the last one again and again.
 ---@param case runner.match.Case
 ---@return integer? index into `ids`
 ---@return string id_or_reason the id; without an index "unknown" or "repeated"
 function Match:take(case)
-  local repeated
-  for _, render in ipairs(self.formats) do
-    local id = render(case, self.root)
-    local place = id and (self.places[id] or self.spaced[id])
-    if place then
-      local index = place[place.next]
-      if index then
-        place.next = place.next + 1
-        self.taken[index] = true
-        return index, place.id
-      end
-      -- The format that names an id is right even when that id has its result: no second choice.
-      repeated = place.id
-      break
-    end
+  local place = self:find(case)
+  if not place then return self:reject(case, "unknown") end
+  local index = place[place.next]
+  if index then
+    place.next = place.next + 1
+  elseif self.merge then
+    index = place[#place]
+  else
+    return self:reject(case, "repeated", place.id)
   end
-  return self:reject(case, repeated and "repeated" or "unknown", repeated)
+  self.taken[index] = true
+  return index, place.id
 end
 
 --- The tests that got no result, in order.

@@ -6,15 +6,16 @@
 --- prints is no output of the command, and a failure of the provider's (status 255 and the like) is never taken for
 --- one of the command's: without the last mark the command is lost, and with it the sandbox.
 
-local uv = require("luv")
 local bootstrap = require("runner.bootstrap")
 local errors = require("runner.errors")
+local later = require("runner.later")
 local plain_command = require("runner.plain_command")
 local task = require("runner.task")
 
 local M = {}
 
 local CLOSED = "the sandbox is closed"
+local NO_FILES = "commands in this sandbox find no files of one another"
 local PUT_BYTES = 24 * 1024 -- of a file in one line
 
 ---@class runner.PlainPlace the part of a provider's place that plain commands need
@@ -29,14 +30,6 @@ local PUT_BYTES = 24 * 1024 -- of a file in one line
 local Agent = {}
 Agent.__index = Agent
 Agent.__name = "runner.plain"
-
-local function later(fn)
-  local timer = uv.new_timer()
-  timer:start(0, 0, function()
-    timer:close()
-    fn()
-  end)
-end
 
 -- Lanes: the commands of one run one after the other --------------------------------------------------------------
 
@@ -148,7 +141,7 @@ end
 ---@param on_done fun(err: string?)
 function Agent:put(path, bytes, mode, on_done)
   if self.place.stateless then
-    return later(function() on_done("commands in this sandbox find no files of one another") end)
+    return later(function() on_done(NO_FILES) end)
   end
   local at, new = 1, ("%s.%d.new"):format(path, self.last_id + 1)
   local folder = path:match("^(.+)/[^/]*$") or "."
@@ -171,7 +164,7 @@ end
 ---@param on_done fun(path: string?, err: string?)
 function Agent:mkdtemp(prefix, on_done)
   if self.place.stateless then
-    return later(function() on_done(nil, "commands in this sandbox find no files of one another") end)
+    return later(function() on_done(nil, NO_FILES) end)
   end
   script(self, [[umask 077; mktemp -d "${TMPDIR:-/tmp}/$1XXXXXX"]], { prefix }, function(err, out)
     if err then return on_done(nil, err) end
@@ -187,25 +180,24 @@ function Agent:ping(on_pong)
   later(function() on_pong(self.over and CLOSED or nil) end)
 end
 
+local function tell_closed(self)
+  local waiting = self.closing
+  self.closing = {}
+  for _, on_closed in ipairs(waiting) do later(on_closed) end
+end
+
 local function finish_closing(self)
   abandon(self, CLOSED)
-  local function closed()
-    local waiting = self.closing
-    self.closing = {}
-    for _, on_closed in ipairs(waiting) do on_closed() end
-  end
-  if self.processes == 0 then later(closed) else self.on_quiet = closed end
+  if self.processes == 0 then return tell_closed(self) end
+  self.on_quiet = function() tell_closed(self) end
 end
 
 --- Ends what still runs (as "lost"), removes the temporary folders. A second call no longer waits for that.
 ---@param on_closed fun()?
 function Agent:close(on_closed)
   if self.closing then
-    local waiting = self.closing
-    self.closing = {}
-    waiting[#waiting + 1] = on_closed
-    for _, fn in ipairs(waiting) do later(fn) end
-    return
+    table.insert(self.closing, on_closed)
+    return tell_closed(self)
   end
   self.closing = { on_closed }
   local running = {}

@@ -1,6 +1,7 @@
 --- One command of runner.plain: the line that runs it, what its marks say, and how it is ended.
 
 local uv = require("luv")
+local later = require("runner.later")
 local mark = require("runner.mark")
 local shell = require("runner.shell")
 
@@ -91,14 +92,18 @@ function words.cd(self)
   self.no_folder = true
 end
 
-local function end_call(self, ms)
+local function set_killer(self, ms, fn)
   self.killer = self.killer or uv.new_timer()
-  self.killer:start(ms, 0, function() self.process:kill(0) end)
+  self.killer:start(ms, 0, fn)
+end
+
+local function end_call(self)
+  set_killer(self, PATIENCE_MS, function() self.process:kill(0) end)
 end
 
 words["end"] = function(self, status)
   self.status = math.tointeger(tonumber(status))
-  end_call(self, PATIENCE_MS) -- something left behind may hold the call open
+  end_call(self) -- something left behind may hold the call open
 end
 
 local function on_stdout(self, bytes)
@@ -107,21 +112,17 @@ local function on_stdout(self, bytes)
   while not self.status do
     local at, after = text:find(self.mark, 1, true)
     local line_end = at and text:find("\n", after, true)
-    if at and not line_end then break end
-    if not at then
-      at = mark.possible(text, self.mark)
-      local before = text:sub(1, at - 1)
-      if self.said_start then emit(self, "stdout", before) else self.noise = (self.noise .. before):sub(-NOISE_KEPT) end
+    at = at or mark.possible(text, self.mark)
+    local before = text:sub(1, at - 1)
+    if self.said_start then emit(self, "stdout", before) else self.noise = (self.noise .. before):sub(-NOISE_KEPT) end
+    if not line_end then
       self.held = text:sub(at)
       return
     end
-    local before = text:sub(1, at - 1)
-    if self.said_start then emit(self, "stdout", before) else self.noise = (self.noise .. before):sub(-NOISE_KEPT) end
     local word, rest = text:sub(after + 1, line_end - 1):gsub("\r$", ""):match("^(%l+) ?(.*)$")
     text = text:sub(line_end + 1)
     if words[word] then words[word](self, rest) end
   end
-  self.held = self.status and "" or text
 end
 
 local function on_output(self, stream, bytes)
@@ -228,12 +229,11 @@ function Command:stop(grace)
   if self.agent.place.stateless then return self.process:kill(math.ceil(grace * 1000)) end
   self.signal_wanted = self.killed_with
   self:kill_there(self.killed_with)
-  if grace <= 0 then return end_call(self, PATIENCE_MS) end
-  self.killer = self.killer or uv.new_timer()
-  self.killer:start(math.ceil(grace * 1000), 0, function()
+  if grace <= 0 then return end_call(self) end
+  set_killer(self, math.ceil(grace * 1000), function()
     self.killed_with = 9
     self:kill_there(9)
-    end_call(self, PATIENCE_MS)
+    end_call(self)
   end)
 end
 
@@ -246,15 +246,11 @@ function Command:kill(grace)
   self:stop(grace or 0)
 end
 
+--- Takes it out of its lane, unless it has started: then it goes on.
 function Command:drop()
-  if self.dropping then return end
-  self.dropping = true
-  local timer = uv.new_timer()
-  timer:start(0, 0, function()
-    timer:close()
-    self:finish({ kind = "dropped" })
-  end)
+  if self.process then return end
   self.launch = function() end
+  later(function() self:finish({ kind = "dropped" }) end)
 end
 
 --- Sends a signal to its processes.

@@ -17,7 +17,9 @@ M.API = 1
 --- The plug-ins that come with runner, by kind.
 M.builtin = {
   provider = { "command", "docker", "local", "remote", "ssh" },
-  framework = { "command", "pytest" },
+  framework = {
+    "busted", "cargo", "command", "ctest", "go", "gtest", "jest", "mocha", "pytest", "rspec", "vitest",
+  },
 }
 
 ---@alias runner.PluginKind "provider"|"framework"
@@ -190,6 +192,9 @@ local function define(kind, spec)
   end
   spec.kind = kind
   spec.options = spec.options or {}
+  if kind == "provider" then
+    spec.options.price = spec.options.price or "number?" -- of a sandbox for an hour, for `runner plan` and the summary
+  end
   return setmetatable(spec, Plugin)
 end
 

@@ -5,6 +5,7 @@
 --- What one cannot take, because it has few cores or could not be opened, goes to the others. A sandbox without a
 --- share is not opened until one becomes free.
 
+local uv = require("luv")
 local errors = require("runner.errors")
 local hold = require("runner.hold")
 local sandbox = require("runner.sandbox")
@@ -14,6 +15,9 @@ local task = require("runner.task")
 local M = {}
 
 local OPEN_ATTEMPTS = 3
+--- Sandboxes that may be lost one after the other before any test has ended. A single test can be the cause of four
+--- (retry.LOST_BUDGET), and of more when it ends them before we hear that it has started.
+local LOSSES = 6
 local OPEN_DELAY_S = 0.5
 
 ---@class runner.Pool
@@ -21,6 +25,7 @@ local OPEN_DELAY_S = 0.5
 ---@field package budget number slots in all
 ---@field package wanted number slots that there is work for
 ---@field slots integer dealt, also to sandboxes that are not yet open
+---@field package open table<runner.Sandbox, true> until they are closed
 local Pool = {}
 Pool.__index = Pool
 
@@ -33,6 +38,7 @@ Pool.__index = Pool
 ---@field turn runner.Event set to true once it has a share, to false when it is no longer needed
 ---@field handle runner.Scope its task
 ---@field scope runner.Scope? of its slots, while it serves
+---@field gone runner.Event? set when its open sandbox is lost
 ---@field running integer slots
 
 --- How many slots there may be at once. A pool of machines is used in full unless somebody said otherwise: the cores
@@ -51,7 +57,7 @@ end
 ---@return runner.Pool
 function M.new(run)
   return setmetatable({
-    run = run, ready = task.event(), entries = {}, wanted = math.huge, indexes = {},
+    run = run, entries = {}, open = {}, wanted = math.huge, indexes = {},
     budget = M.budget(run.settings) or math.huge,
   }, Pool)
 end
@@ -129,7 +135,8 @@ local function deal(self)
       end
     end
   until not dealt
-  if self.run.schedule then self.run.schedule:resize(self.slots) end
+  local schedule = self.run.dispatch.schedule
+  if schedule then schedule:resize(self.slots) end
   for _, entry in ipairs({ table.unpack(entries) }) do
     if entry.scope then grow(self, entry) elseif entry.share > 0 then entry.turn:set(true) end
   end
@@ -147,17 +154,28 @@ local function is_final(err)
   return errors.is(err, "config") or errors.is(err, "cancelled") or errors.is(err) and err.context.permanent
 end
 
+--- The machine's name, where it is the same in the next run: containers have another each time.
+local function host_of(entry, opened)
+  if entry.target then return entry.target.name end
+  return opened.place.agent == "host" and opened.info.hostname or nil
+end
+
 local function open(self, entry)
   local run = self.run
   for try = 1, OPEN_ATTEMPTS do
     run.bus:emit({ event = "sandbox_started", sandbox = entry.id, provider = entry.provider.name })
+    entry.paid_from = entry.paid_from or uv.hrtime()
+    local gone = task.event()
     local ok, opened = pcall(sandbox.open, entry.provider, entry.id, run, function(lost)
       run.bus:emit({ event = "sandbox_lost", sandbox = lost.id, message = tostring(lost.lost) })
+      gone:set(true)
     end, entry.target)
     if ok then
+      entry.gone = gone
+      self.open[opened] = true
       run.bus:emit({
         event = "sandbox_ready", sandbox = entry.id, slots = opened.slots, arch = opened.info.arch,
-        cpus = opened.info.cpus, hostname = opened.info.hostname,
+        cpus = opened.info.cpus, hostname = opened.info.hostname, host = host_of(entry, opened),
       })
       return opened
     end
@@ -168,13 +186,33 @@ local function open(self, entry)
   end
 end
 
+--- Waits until the tests are known, or the sandbox is lost before that.
+local function await_tests(self, entry)
+  task.scope(function(scope)
+    local either = task.event()
+    for _, event in ipairs({ self.run.gate, entry.gone }) do
+      scope:spawn(function()
+        event:wait()
+        either:set(true)
+      end)
+    end
+    either:wait()
+    scope:cancel()
+  end)
+end
+
 --- Runs the slots of an open sandbox until nothing is left for them.
 local function serve(self, entry)
-  self.run.gate:wait()
+  await_tests(self, entry)
   task.scope(function(scope)
     entry.scope = scope
     grow(self, entry)
   end)
+end
+
+--- For `first`: a sandbox is ready, or is no more.
+local function changed(self)
+  if self.change then self.change:set(true) end
 end
 
 --- It is open: now it is known what it can take, and those that were open before it come first.
@@ -184,7 +222,7 @@ local function enter(self, entry, opened)
   local open_before = 0
   for _, other in ipairs(self.entries) do open_before = open_before + (other.opened and 1 or 0) end
   table.insert(self.entries, open_before + 1, entry)
-  self.ready:set(opened)
+  changed(self)
   deal(self)
 end
 
@@ -197,26 +235,49 @@ local function leave(self, entry)
   end
 end
 
+--- What a sandbox has cost so far, where its provider's price for an hour is known.
+local function spend(self, entry)
+  local price = entry.provider.options.price
+  if price and entry.paid_from then
+    self.cost = (self.cost or 0) + (uv.hrtime() - entry.paid_from) / 3.6e12 * price
+  end
+  entry.paid_from = nil
+end
+
+local function close(self, entry, opened)
+  self.run.bus:emit({ event = "sandbox_closing", sandbox = entry.id })
+  opened:close()
+  self.open[opened] = nil
+  spend(self, entry)
+  self.run.bus:emit({ event = "sandbox_closed", sandbox = entry.id })
+end
+
 --- The life of one sandbox and of those that replace it.
 local function live(self, entry)
   while entry.turn:wait() and not self.over do
     local opened = open(self, entry)
     if self.over then -- while it was being opened
-      opened:close()
+      close(self, entry, opened)
       return
     end
     enter(self, entry, opened)
     local ok, err = pcall(serve, self, entry)
-    local schedule, served = self.run.schedule, entry.running > 0 and not opened.lost
-    if self.run.stopping or served or schedule and schedule:is_done() then self:finish() end
+    local schedule, served = self.run.dispatch.schedule, entry.running > 0 and not opened.lost
+    local drained = served and not self.run.stopping and schedule and not schedule:is_done()
+    if drained then
+      self.wanted = math.max(1, self.slots - entry.share) -- nobody is to take its place
+      remove(self, entry)
+    elseif self.run.stopping or served or schedule and schedule:is_done() then
+      self:finish()
+    end
     if ok then hold.wait(opened, self.run) end
-    opened:close()
-    self.run.bus:emit({ event = "sandbox_closed", sandbox = entry.id })
+    close(self, entry, opened)
     if not ok then error(err, 0) end
-    if self.over then return end
-    entry.losses = entry.losses + (opened.lost and 1 or 0)
-    if entry.losses >= OPEN_ATTEMPTS then
-      errors.raise("transport", ("it was lost %d times, at last: %s"):format(entry.losses, tostring(opened.lost)))
+    if self.over or drained then return end
+    if opened.lost then entry.losses = (opened.proven and 0 or entry.losses) + 1 end
+    if entry.losses >= LOSSES then
+      errors.raise("transport", ("it was lost %d times, at last: %s%s"):format(entry.losses, tostring(opened.lost),
+        opened.why and "; " .. opened.why or ""))
     end
     leave(self, entry)
   end
@@ -244,7 +305,7 @@ function Pool:start(scope)
       end
       if self.over then return end
       deal(self)
-      if #self.entries == 0 then self.ready:set(false) end
+      changed(self)
     end)
   end
   deal(self)
@@ -264,16 +325,48 @@ end
 ---@return runner.Sandbox
 ---@async
 function Pool:first()
-  local opened = self.ready:wait()
-  if not opened then error(self.failure, 0) end
-  return opened
+  while #self.entries > 0 do
+    for _, entry in ipairs(self.entries) do
+      if entry.opened and not entry.opened.lost then return entry.opened end
+    end
+    self.change = task.event()
+    self.change:wait()
+  end
+  return error(self.failure or errors.new("provider", "no sandbox is left"), 0)
 end
 
---- No more slots than there are tests.
----@param tests integer
-function Pool:limit(tests)
-  self.wanted = math.max(1, tests)
+--- Calls `fn` with the first sandbox that is ready, and with another when that one is lost meanwhile.
+---@param what string what it does there, for messages
+---@param fn async fun(sandbox: runner.Sandbox): ...
+---@return any ... what it returned
+---@async
+function Pool:in_first(what, fn)
+  local opened
+  for try = 1, OPEN_ATTEMPTS do
+    opened = self:first()
+    local results = table.pack(pcall(fn, opened))
+    task.checkpoint()
+    if not opened.lost then
+      if not results[1] then error(results[2], 0) end
+      return table.unpack(results, 2, results.n)
+    end
+    local how = try < OPEN_ATTEMPTS and "trying in another" or "giving up"
+    self.run.log("warning", "%s was lost while it %s (%s); %s", opened.id, what, tostring(opened.lost), how)
+  end
+  return errors.raise("transport", ("%d sandboxes were lost while they %s, at last %s: %s"):format(OPEN_ATTEMPTS, what,
+    opened.id, tostring(opened.lost)))
+end
+
+--- No more slots than there is work for.
+---@param slots integer
+function Pool:limit(slots)
+  self.wanted = math.max(1, slots)
   deal(self)
+end
+
+--- Ends everything in all sandboxes at once, also in those that are being closed.
+function Pool:kill()
+  for opened in pairs(self.open) do opened:kill() end
 end
 
 --- No further sandbox is needed: those that wait or are being opened give up.

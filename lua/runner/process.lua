@@ -14,7 +14,10 @@ local function close(handle)
   if handle and not handle:is_closing() then handle:close() end
 end
 
-local function environment(changes)
+--- Our environment with changes, as luv wants it; nil without any.
+---@param changes table<string, string|false>? false: unset
+---@return string[]?
+function M.environment(changes)
   if not changes then return nil end
   local env = uv.os_environ()
   for key, value in pairs(changes) do env[key] = value or nil end
@@ -49,6 +52,7 @@ function M.stream(argv, options)
   ---@async
   function stream:reap()
     self:close()
+    if not process:is_closing() then process:kill("sigcont") end -- one that was stopped cannot see that
     if task.deadline(REAP_GRACE_S, function() gone:wait() end) then return end
     process:kill("sigkill")
     gone:wait()
@@ -57,7 +61,7 @@ function M.stream(argv, options)
   local spawned, err = uv.spawn(argv[1], {
     args = table.move(argv, 2, #argv, 1, {}),
     cwd = options.cwd,
-    env = environment(options.env),
+    env = M.environment(options.env),
     stdio = { stdin, stdout, 2 },
     detached = true, -- a Ctrl-C at the terminal is ours to handle, not the agent's
   }, function()
@@ -121,7 +125,7 @@ function M.run(argv, options)
     process, spawn_err = uv.spawn(argv[1], {
       args = table.move(argv, 2, #argv, 1, {}),
       cwd = options.cwd,
-      env = environment(options.env),
+      env = M.environment(options.env),
       stdio = { nil, pipes[1], pipes[2] },
     }, function(code, signal)
       exit = { code = code, signal = signal }

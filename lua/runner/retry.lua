@@ -9,7 +9,8 @@ local M = {}
 --- How often a test may be given out again because its sandbox was lost.
 M.LOST_BUDGET = 3
 
-local FAILURE = { failed = true, timed_out = true, crashed = true }
+--- States and outcomes that are failures of the test.
+M.FAILURE = { failed = true, timed_out = true, crashed = true }
 
 ---@class runner.Record what is known of one test of the run
 ---@field test table
@@ -32,7 +33,7 @@ end
 ---@param may_retry (fun(): boolean)? asked only when a retry is due: run-wide budget, the user's hook
 ---@return string? state the final state, or nil: another attempt follows
 function M.decide(record, status, retries, may_retry)
-  if FAILURE[status] then
+  if M.FAILURE[status] then
     record.failures = record.failures + 1
     record.first_failure = record.first_failure or status
     if record.failures <= retries and (not may_retry or may_retry()) then return nil end

@@ -4,11 +4,16 @@
 local uv = require("luv")
 local attempts = require("runner.attempts")
 local discover = require("runner.discover")
+local dispatch = require("runner.dispatch")
 local download = require("runner.download")
 local errors = require("runner.errors")
 local pool = require("runner.pool")
 local preparation = require("runner.preparation")
-local schedule = require("runner.schedule")
+local policy = require("runner.policy")
+local predict = require("runner.predict")
+local retry = require("runner.retry")
+local sizing = require("runner.sizing")
+local select = require("runner.select")
 local task = require("runner.task")
 local verdict = require("runner.verdict")
 
@@ -21,7 +26,7 @@ local BREAKER = 3
 ---@field id string
 ---@field settings table of config.load
 ---@field groups table<string, table>
----@field schedule runner.Schedule
+---@field dispatch runner.Dispatch
 ---@field attempts runner.Attempts
 ---@field stopping string? why nothing more is handed out
 ---@field killed boolean? everything ends at once
@@ -29,30 +34,30 @@ local Run = {}
 Run.__index = Run
 Run.__name = "runner.run"
 
----@param options { id: string, settings: table, names: string[]?, bus: table, dir: string?, argv: string[]? }
+---@param options { id: string, settings: table, past: runner.Past?, history: runner.History?, bus: table,
+---  dir: string?, argv: string[]? }
 ---@return runner.Run
 function M.new(options)
   local self = setmetatable(options, Run)
   self.groups = {}
   for _, group in ipairs(self.settings.groups) do
-    group.individual = group.schedule == "individual"
-    if group.only_on then
-      group.providers = {}
-      for _, name in ipairs(group.only_on) do group.providers[name] = true end
-    end
     self.groups[group.name] = group
   end
-  self.idle, self.slots, self.downloading = {}, {}, {}
+  self.slots, self.downloading = {}, {}
+  self.dispatch = dispatch.new(self)
   self.prepared = preparation.new(self)
   self.problems, self.broken = {}, 0
-  self.gate, self.queued = task.event(), task.event() -- tests are known; tests are in the queue
+  self.gate = task.event() -- tests are known
   self.released = task.event() -- held sandboxes may go
+  self.killing = task.event() -- nothing is waited for any more
   self.log = function(level, format, ...)
     self.bus:emit({ event = "log", level = level, message = format:format(...) })
   end
   self.attempts = attempts.new({
     emit = function(event) self.bus:emit(event) end,
     output = self.bus.wants_output and function(event) self.bus:output(event) end or nil,
+    ordered = self.settings.seed ~= nil or self.settings.order ~= nil
+      or self.settings.selection ~= nil and self.settings.selection.replay ~= nil,
     dir = self.dir, groups = self.groups, settings = self.settings,
     hook = function(name, ...) return self:hook(name, ...) end,
   })
@@ -80,89 +85,11 @@ function Run:problem(problem, group)
   self.bus:emit(problem)
 end
 
--- What slots ask and report -----------------------------------------------------------------------------------------
-
-local function wake_idle(self)
-  local idle = self.idle
-  self.idle = {}
-  for _, resume in ipairs(idle) do resume() end
-end
-
---- The slot with the most tests that wait behind a running one.
-local function busiest(self, thief)
-  local best
-  for _, slot in ipairs(self.slots) do
-    if slot ~= thief and not slot.taking and slot.worker and slot:unstarted() > 0
-      and (not best or slot:unstarted() > best:unstarted()) then
-      best = slot
-    end
-  end
-  return best
-end
-
---- Gives up groups that wait for a provider of which no sandbox is left.
-local function drop_unserved(self)
-  for _, name in ipairs(self.schedule:waiting()) do
-    local only_on = self.groups[name].providers
-    if only_on and not self.pool:can_serve(only_on) then
-      self:problem({
-        kind = "infrastructure",
-        message = ("no sandbox of %s is left for the %d waiting tests of group %s")
-          :format(table.concat(self.groups[name].only_on, " or "), #self.schedule:drain(name), name),
-      })
-    end
-  end
-end
-
---- The next items for a slot; waits while others may still give some back. nil: nothing is left for it.
----@param slot runner.Slot
----@return runner.Item[]?
----@async
-function Run:next_items(slot)
-  if not self.schedule then
-    slot:warm_up(self.first_group)
-    self.queued:wait()
-  end
-  while not slot.sandbox.lost do
-    if self.stopping then self.schedule:drain() end
-    local options = { group = slot.group, provider = slot.sandbox.provider.name, sandbox = slot.sandbox.id }
-    options.picky = self:has_other_sandbox(slot.sandbox)
-    local items = self.schedule:lease(slot, options)
-    if not items and options.picky then
-      options.picky = false
-      items = self.schedule:lease(slot, options)
-    end
-    if items then return items end
-    if self.schedule.leased == 0 then drop_unserved(self) end
-    if self.schedule:is_done() then
-      wake_idle(self)
-      return nil
-    end
-    task.await(function(resume)
-      self.idle[#self.idle + 1] = resume
-      local victim = busiest(self, slot) -- may answer at once, so we have to wait by now
-      if victim then victim:give_back((victim:unstarted() + 1) // 2) end
-    end)
-  end
-end
+-- What slots report -------------------------------------------------------------------------------------------------
 
 --- A sandbox has ended for good: those who wait may wait in vain.
 function Run:sandbox_ended()
-  wake_idle(self)
-end
-
-function Run:has_other_sandbox(sandbox)
-  for _, slot in ipairs(self.slots) do
-    if slot.sandbox ~= sandbox and not slot.sandbox.lost then return true end
-  end
-  return false
-end
-
----@param slot runner.Slot
----@param items runner.Item[]
-function Run:items_returned(slot, items)
-  self.schedule:returned(slot, items)
-  wake_idle(self)
+  self.dispatch:wake()
 end
 
 local function place(slot)
@@ -171,7 +98,7 @@ end
 
 function Run:attempt_started(slot, item)
   self.attempts:started(item, place(slot))
-  if #self.idle > 0 then wake_idle(self) end -- an idle slot may take what waits behind this test
+  self.dispatch:started(slot, item)
 end
 
 function Run:attempt_slow(_, item)
@@ -182,23 +109,29 @@ function Run:output(_, item, stream, bytes)
   if item then self.attempts:output(item, stream, bytes) end
 end
 
+--- An attempt goes on elsewhere, or was decided there.
+function Run:attempt_superseded(slot, item)
+  self.attempts:superseded(item, place(slot))
+  self.dispatch:settled()
+end
+
 function Run:attempt_finished(slot, item, status, result)
   self.broken = 0
-  if status == "failed" or status == "timed_out" or status == "crashed" then slot.sandbox.failed = item.id end
+  if retry.FAILURE[status] then slot.sandbox.failed = item.id end
+  slot.sandbox.proven = slot.sandbox.proven or status ~= "lost"
   local again = self.attempts:finished(item, status, result, place(slot), self.stopping)
   if status == "lost" and not again and not self.stopping then
-    self:problem({ kind = "infrastructure", id = item.id, sandbox = slot.sandbox.id, message = result.message })
+    self:problem({
+      kind = "infrastructure", id = item.id, sandbox = slot.sandbox.id,
+      message = "its sandbox was lost each time, at last: " .. tostring(result.message),
+    })
   end
   if slot.sandbox.downloads then slot.sandbox.downloads:attempt_finished(item, status) end
-  if again then
-    self.schedule:add({ again }, true)
-    wake_idle(self)
-  end
   local limit = self.settings.fail_fast and 1 or self.settings.max_fail
   if limit and self.attempts.failures >= limit and not self.stopping then
     self:stop(limit == 1 and "stopped at the first failure" or ("stopped after %d failures"):format(limit))
   end
-  if self.schedule:is_done() then wake_idle(self) end
+  self.dispatch:settled(again)
 end
 
 local function infrastructure(self, message, sandbox)
@@ -211,8 +144,14 @@ end
 
 --- A worker could not be started.
 function Run:worker_failed(slot, err)
-  infrastructure(self, ("worker %d: %s"):format(slot.index, tostring(err)), slot.sandbox.id)
-  wake_idle(self)
+  if errors.is(err) and err.context.setup then
+    local problem = { kind = "setup", text = err.context.text }
+    local function describe(n) return ("%s (%d tests do not run)"):format(tostring(err), n) end
+    self.dispatch:drop(slot.failing, describe, problem)
+  else
+    infrastructure(self, ("worker %d: %s"):format(slot.index, tostring(err)), slot.sandbox.id)
+  end
+  self.dispatch:wake()
 end
 
 --- A worker ended while no test ran.
@@ -231,7 +170,7 @@ end
 function Run:stop(why, now)
   if not self.stopping then
     self.stopping = why
-    if self.schedule then self.schedule:drain() end
+    self.dispatch:drain()
     if self.gate:is_set() then self.pool:finish() end
     for _, slot in ipairs(self.slots) do
       if slot:unstarted() > 0 then slot:give_back(slot:unstarted()) end
@@ -241,10 +180,10 @@ function Run:stop(why, now)
   if now then
     self.stopping_now = true
     for _, slot in ipairs(self.slots) do
-      if slot.running then slot:stop_item(slot.running, "cancelled") end
+      slot:cancel()
     end
   end
-  wake_idle(self)
+  self.dispatch:wake()
 end
 
 --- First signal: an orderly stop with reports. Second: everything is killed at once.
@@ -252,7 +191,8 @@ end
 function Run:interrupt(signal)
   if self.interrupted then
     self.killed = true
-    for _, slot in ipairs(self.slots) do slot.sandbox:kill() end
+    self.killing:set(true)
+    if self.pool then self.pool:kill() end
     for downloads in pairs(self.downloading) do downloads.sandbox:kill() end
     return
   end
@@ -278,19 +218,25 @@ end
 
 -- The run -----------------------------------------------------------------------------------------------------------
 
+--- What filter expressions may ask for.
+local function expression_context(self)
+  local changed = {}
+  return {
+    past = self.past, predicates = self.settings.predicates,
+    changed = function(ref)
+      changed[ref] = changed[ref] or require("runner.select.changed").since(self.settings.working_dir, ref)
+      return changed[ref]
+    end,
+  }
+end
+
 local function enqueue(self, selected)
   local items = {}
+  local policy_of = policy.resolver(self.settings.overrides or {}, self.context, self.settings.forced)
   for _, test in ipairs(selected) do
-    items[#items + 1] = self.attempts:add(test)
+    items[#items + 1] = self.attempts:add(test, policy_of(test, self.groups[test.group]))
   end
-  local policies = {}
-  for name, group in pairs(self.groups) do
-    policies[name] = {
-      individual = group.individual, order = group.individual and 0 or 1, only_on = group.providers,
-    }
-  end
-  self.schedule = schedule.new({ groups = policies, slots = self.pool.slots })
-  self.schedule:add(items)
+  self.dispatch:enqueue(items)
 end
 
 --- Finds and selects the tests; emits what was found.
@@ -298,12 +244,19 @@ end
 ---@async
 function Run:discover()
   local started = uv.hrtime()
-  local tests, problems = discover.collect(self.pool:first(), self.settings.groups, function(message)
-    self.log("warning", "%s", message)
+  local tests, problems = self.pool:in_first("looked for tests", function(sandbox)
+    return discover.collect(sandbox, self.settings.groups, function(message) self.log("warning", "%s", message) end)
   end)
-  local selected = discover.select(tests, {
-    names = self.names, groups = self.groups, seed = self.settings.seed, order = self.settings.order,
+  predict.annotate(tests, self.history)
+  self.context = expression_context(self)
+  local selected, whole = select.apply(tests, {
+    selection = self.settings.selection, context = self.context, groups = self.groups, seed = self.settings.seed,
+    order = self.settings.order,
+    -- Machines that run shards must agree on the costs: only a history that they share can be asked.
+    cost = self.history and self.history.is_shared and function(test) return (self.history:estimate(test)) end or nil,
   })
+  self.found = #tests
+  self.is_empty_shard = self.settings.selection and self.settings.selection.shard and #selected == 0 and whole > 0
   local by_group = {}
   for _, test in ipairs(selected) do by_group[test.group] = (by_group[test.group] or 0) + 1 end
   self.bus:emit({
@@ -313,6 +266,19 @@ function Run:discover()
   for _, problem in ipairs(problems) do self:problem(problem) end
   self:hook("discovered", selected)
   return selected
+end
+
+--- How many slots the tests are worth: where sandboxes cost something, no more than shorten the run.
+local function wanted_slots(self, selected)
+  local provider = self.settings.providers[1]
+  if #selected < 2 or provider.name == "local" then return #selected end
+  local work, longest = 0, 0
+  for _, test in ipairs(selected) do
+    if not test.straggles then return #selected end -- it never ran: nobody knows how long it takes
+    work, longest = work + test.cost, math.max(longest, test.cost)
+  end
+  local start = self.history and self.history:cost("sandbox", provider.name) or 1
+  return sizing.slots(work, longest, start, math.min(#selected, pool.budget(self.settings) or #selected))
 end
 
 local function run_tests(self, scope)
@@ -329,17 +295,18 @@ local function run_tests(self, scope)
   local selected = self:discover()
   if self.collect_only then
     self.selected = selected
-    self.schedule = schedule.new({ groups = {}, slots = 1 })
+    self.dispatch:enqueue({})
     self.gate:set()
   else
-    self.pool:limit(#selected)
+    local slots = wanted_slots(self, selected)
+    self.kept_small = slots < #selected or nil
+    self.pool:limit(slots)
     if #selected > 0 and #self.settings.groups == 1 then
       self.first_group = self.settings.groups[1]
       self.gate:set()
       task.sleep(0) -- workers start while we fill the queue
     end
     enqueue(self, selected)
-    self.queued:set()
     self.gate:set() -- slots start; the scope ends when the last has closed its sandbox
   end
 end
@@ -352,12 +319,13 @@ function Run:execute()
   self.bus:emit({
     event = "run_started", version = 1, run = self.id, runner = require("runner.version"), argv = self.argv,
     config = self.settings.path, dir = self.settings.dir, parallel = pool.budget(self.settings),
-    seed = self.settings.seed,
+    seed = self.settings.seed, trace = self.settings.report.trace or nil,
   })
   if self.dir then download.clean(self.dir) end
   local signals <close> = watch_signals(self) -- luacheck: ignore
   local ok, err = pcall(task.scope, function(scope) run_tests(self, scope) end)
   if self.clock then self.clock:close() end
+  self.dispatch:close()
   self.prepared:finish()
   local failure
   if not ok then
@@ -372,9 +340,14 @@ function Run:execute()
   local counts, tests = self.attempts.counts, #self.attempts.order
   local status, code = verdict.of({
     counts = counts, tests = tests, problems = self.problems, interrupted = self.interrupted,
-    stopped = self.stopping, no_tests = self.settings.no_tests, collect_only = self.collect_only,
+    stopped = self.stopping, no_tests = self.is_empty_shard and "pass" or self.settings.no_tests,
+    collect_only = self.collect_only,
   })
-  if status == "no_tests" and self.settings.no_tests == "warn" then self.log("warning", "no tests were found") end
+  if tests == 0 and (self.found or 0) > 0 and not self.is_empty_shard and not self.collect_only then
+    self.log("warning", "none of the %d tests that were found matches what was asked for", self.found)
+  elseif status == "no_tests" and self.settings.no_tests == "warn" then
+    self.log("warning", "no tests were found")
+  end
   if failure then
     status, code = "failed", errors.is(failure, "config") and verdict.EXIT.config or verdict.EXIT.internal
   end
@@ -382,6 +355,7 @@ function Run:execute()
   local event = {
     event = "run_finished", status = status, exit_code = code, duration = (uv.hrtime() - started) / 1e9,
     counts = counts, interrupted = self.interrupted, stopped = self.stopping,
+    estimated_cost = self.pool and self.pool.cost,
   }
   self:hook("finished", event)
   self.bus:emit(event)

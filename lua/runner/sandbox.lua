@@ -7,11 +7,14 @@ local context = require("runner.context")
 local download = require("runner.download")
 local errors = require("runner.errors")
 local paths = require("runner.path")
+local setups = require("runner.group_setup")
 local sync = require("runner.sync")
 local task = require("runner.task")
+local unwritable = require("runner.unwritable")
 
 local CONNECT_TIMEOUT_S = 60 -- an agent may have to be sent first
 local CLOSE_TIMEOUT_S = 30
+local TEARDOWN_TIMEOUT_S = 300 -- of a group
 local DOWNLOAD_TIMEOUT_S = 600 -- what failed tests left is worth waiting for
 --- A ping without any sign of life after so many periods: the link is dead, whatever TCP still hopes for. Periods are
 --- counted, not seconds: a host that was itself stopped for a while has not listened.
@@ -25,6 +28,9 @@ local M = {}
 ---@field slots integer
 ---@field info table what the agent said of itself
 ---@field lost any? error, once the link is dead
+---@field why string? what the provider knows of that, once it is closed
+---@field proven boolean? a test has ended in it
+---@field project { root: string, folder: string }? where the project came from, and where it is now, if it was sent
 local Sandbox = {}
 Sandbox.__index = Sandbox
 Sandbox.__name = "runner.sandbox"
@@ -155,7 +161,7 @@ function M.open(provider, id, run, on_lost, target)
   local self = setmetatable({ id = id, provider = provider, run = run, sessions = {}, on_lost = on_lost }, Sandbox)
   local ctx = context.new({
     run_id = run.id, dir = run.settings.dir, settings = run.settings, log = run.log, sandbox = { id = id },
-    target = target,
+    target = target, killed = run.killing,
   })
   self.place = provider.plugin.open(provider.options, ctx, run.prepared and run.prepared:of(provider))
   local limit = run.settings.connect_timeout or CONNECT_TIMEOUT_S
@@ -172,7 +178,7 @@ function M.open(provider, id, run, on_lost, target)
     task.checkpoint()
     if why and errors.is(err) then err = errors.new(err.kind, ("%s; %s"):format(err, why), err.context) end
     if errors.is(err, "config") then error(err, 0) end
-    errors.raise("transport", ("%s: the agent did not answer: %s"):format(id, tostring(err)), {
+    errors.raise("transport", "the agent did not answer: " .. tostring(err), {
       permanent = errors.is(err) and err.context.permanent,
     })
   end
@@ -205,8 +211,10 @@ function Sandbox:context(group)
   local base = merge(run.settings.env, self.place.env, group.env, { RUNNER_RUN_ID = run.id })
   local ctx = context.new({
     run_id = run.id, dir = run.settings.dir, settings = run.settings, log = run.log, group = group.name,
-    agent = self.agent, sandbox = { id = self.id, cwd = self.cwd, env = base },
-    shell = self.place.shell or "/bin/sh",
+    agent = self.agent, env = merge(run.settings.env, group.env), sandbox = {
+      id = self.id, cwd = self.cwd, env = base, is_host = self.place.agent == "host", project = self.project,
+    },
+    shell = self.place.shell or "/bin/sh", collect_only = run.collect_only,
   })
   function ctx.spawn(spec)
     spec.cwd = spec.cwd or self.cwd
@@ -219,13 +227,17 @@ function Sandbox:context(group)
     local err = task.await(function(resume)
       self.agent:put(path, bytes, mode or 420, function(put_err) resume(put_err) end)
     end)
-    if err then errors.raise("transport", ("cannot write %s in %s: %s"):format(path, self.id, tostring(err))) end
+    if err then
+      errors.raise("transport", ("cannot write a file in %s: %s"):format(self.id, (unwritable.explain(tostring(err)))))
+    end
   end
+  function ctx.send(name, list) return sync.send(self, name, list) end
   function ctx.tmpdir()
     if not self.folder then
       local path, err = task.await(function(resume) self.agent:mkdtemp("runner-", resume) end)
       if not path then
-        errors.raise("transport", ("no temporary folder in %s: %s"):format(self.id, tostring(err)))
+        local why = unwritable.explain(tostring(err))
+        errors.raise("transport", ("no temporary folder in %s: %s"):format(self.id, why))
       end
       self.folder = self.folder or path
     end
@@ -241,9 +253,13 @@ end
 function Sandbox:session(group)
   local entry = self.sessions[group.name]
   if not entry then
-    entry = { ready = task.event() }
+    entry = { ready = task.event(), group = group }
     self.sessions[group.name] = entry
-    local ok, session = pcall(group.framework.plugin.session, group.framework.options, self:context(group))
+    local ok, session = pcall(function()
+      entry.ctx = self:context(group)
+      setups.start(entry.ctx, group)
+      return group.framework.plugin.session(group.framework.options, entry.ctx)
+    end)
     if ok then entry.session = session else entry.error = session end
     entry.ready:set()
   else
@@ -254,10 +270,17 @@ function Sandbox:session(group)
 end
 
 --- What a session finds wrong at its end is a problem of the run, unless no test was to run.
-local function close_session(self, group, session)
-  local ok, problems = pcall(session.close, session)
-  if not ok or self.run.collect_only then return end
-  for _, problem in ipairs(problems or {}) do self.run:problem(problem, group) end
+local function close_session(self, entry)
+  local problems, group = {}, entry.group
+  if entry.session then
+    local ok, found = pcall(entry.session.close, entry.session)
+    problems = ok and found or problems
+  end
+  if group.teardown and entry.ctx then
+    bounded(self, function() problems[#problems + 1] = setups.finish(entry.ctx, group) end, TEARDOWN_TIMEOUT_S)
+  end
+  if self.run.collect_only then return end
+  for _, problem in ipairs(problems) do self.run:problem(problem, group.name) end
 end
 
 --- Closes sessions, agent and place. Awaits; bounded; never raises.
@@ -272,9 +295,11 @@ function Sandbox:close()
   self.closing = true
   end_watch(self)
   task.shield(function()
+    local limit = CLOSE_TIMEOUT_S
+    for _, entry in pairs(self.sessions) do limit = limit + (entry.group.teardown and TEARDOWN_TIMEOUT_S or 0) end
     bounded(self, function()
-      for name, entry in pairs(self.sessions) do
-        if entry.session and not self.lost then close_session(self, name, entry.session) end
+      for _, entry in pairs(self.sessions) do
+        if not self.lost then close_session(self, entry) end
       end
       if not self.lost then
         task.await(function(resume)
@@ -282,9 +307,9 @@ function Sandbox:close()
           return function() self.agent:close() end
         end)
       end
-    end)
-    local why = self.lost and explanation(self)
-    if why then self.run.log("warning", "%s: %s", self.id, why) end
+    end, limit)
+    self.why = self.lost and explanation(self) or nil
+    if self.why then self.run.log("warning", "%s: %s", self.id, self.why) end
     close_place(self)
   end)
 end

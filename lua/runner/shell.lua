@@ -3,12 +3,13 @@
 --- handle.
 
 local uv = require("luv")
+local environment = require("runner.process").environment
 local errors = require("runner.errors")
 local task = require("runner.task")
 
 local M = {}
 
-local KEEP = 1024 * 1024 -- bytes of output kept of a command that nobody listens to
+local KEEP = 1024 * 1024 -- bytes of output kept
 local TAIL = 4096
 local LINGER_MS = 500 -- for pipes that a background process still holds after the command's end
 local STREAM_GRACE_MS = 2000
@@ -32,13 +33,6 @@ end
 
 local function close(handle)
   if handle and not handle:is_closing() then handle:close() end
-end
-
-local function environment(changes)
-  local env, list = uv.os_environ(), {}
-  for key, value in pairs(changes or {}) do env[key] = value or nil end
-  for key, value in pairs(env) do list[#list + 1] = key .. "=" .. value end
-  return list
 end
 
 ---@class runner.ShellProcess
@@ -119,6 +113,7 @@ function Process:kill(grace_ms)
     return
   end
   uv.kill(-self.pid, "sigterm")
+  uv.kill(-self.pid, "sigcont") -- one that was stopped cannot see that
   self.killer = self.killer or uv.new_timer()
   self.killer:start(grace_ms, 0, function() uv.kill(-self.pid, "sigkill") end)
 end
@@ -135,41 +130,47 @@ end
 ---@field stderr string
 ---@field timed_out boolean
 
+--- Starts a command line and gathers what it says until its end. Plain callbacks. Raises an error of kind "spawn".
+---@param line string
+---@param options { cwd: string?, env: table?, timeout: number?, grace: number?, stdin: string? }
+---@param on_done fun(result: runner.ShellResult)
+---@return runner.ShellProcess
+function M.gather(line, options, on_done)
+  local texts, timed_out, timer = { stdout = "", stderr = "" }, false, nil
+  local process = M.start(line, {
+    cwd = options.cwd,
+    env = options.env,
+    on_output = function(stream, bytes) texts[stream] = keep(texts[stream], bytes) end,
+    on_exit = function(code, signal)
+      close(timer)
+      on_done({
+        code = signal ~= 0 and 128 + signal or code, signal = signal, stdout = texts.stdout, stderr = texts.stderr,
+        timed_out = timed_out,
+      })
+    end,
+  })
+  if options.stdin then process:write(options.stdin) end
+  process:shutdown()
+  if options.timeout then
+    timer = uv.new_timer()
+    timer:start(math.ceil(options.timeout * 1000), 0, function()
+      timed_out = true
+      process:kill(math.ceil((options.grace or 0) * 1000))
+    end)
+  end
+  return process
+end
+
 --- Runs a command line to its end. Cancelled: all of it is killed.
 ---@param line string
----@param options { cwd: string?, env: table?, timeout: number?, grace: number?, stdin: string?,
----  on_output: function?, on_start: fun(process: runner.ShellProcess)? }? with `on_output`, nothing is kept
+---@param options table? see `gather`
 ---@return runner.ShellResult
 ---@async
 function M.run(line, options)
-  options = options or {}
-  local texts, timed_out, timer = { stdout = "", stderr = "" }, false, nil
-  local code, signal = task.await(function(resume)
-    local process = M.start(line, {
-      cwd = options.cwd,
-      env = options.env,
-      on_output = options.on_output or function(stream, bytes) texts[stream] = keep(texts[stream], bytes) end,
-      on_exit = function(...)
-        close(timer)
-        resume(...)
-      end,
-    })
-    if options.stdin then process:write(options.stdin) end
-    process:shutdown()
-    if options.on_start then options.on_start(process) end
-    if options.timeout then
-      timer = uv.new_timer()
-      timer:start(math.ceil(options.timeout * 1000), 0, function()
-        timed_out = true
-        process:kill(math.ceil((options.grace or 0) * 1000))
-      end)
-    end
+  return task.await(function(resume)
+    local process = M.gather(line, options or {}, resume)
     return function() process:kill(0) end
   end)
-  return {
-    code = signal ~= 0 and 128 + signal or code, signal = signal, stdout = texts.stdout, stderr = texts.stderr,
-    timed_out = timed_out,
-  }
 end
 
 --- The end of what a command said, on one line, for messages.
@@ -219,7 +220,6 @@ function M.stream(line, options)
     on_output = function(name, bytes)
       if name == "stderr" then
         err = (err .. bytes):sub(-TAIL)
-        if stream.on_stderr then stream.on_stderr(bytes) end
       elseif stream.closed then
         return
       elseif on_bytes then

@@ -3,16 +3,13 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
+local signals = require("runner.signals")
 local task = require("runner.task")
 
 local M = {}
 
 --- A worker that was told to stop a test and has not done so this long after the grace period is killed.
 local STOP_PATIENCE_S = 5
---- A worker that has started this part of its last batch gets more: it then never waits for us, and knows the next test
---- in time to keep the fixtures that it shares. What it holds too much of can be taken back.
-local REFILL_AT = 0.5
-
 ---@class runner.Slot
 ---@field index integer number of the worker, from 0, unique in the run
 ---@field sandbox runner.Sandbox
@@ -75,17 +72,38 @@ function Slot:stop_item(item, why)
   end)
 end
 
+--- Ends what runs, because the run ends.
+function Slot:cancel()
+  if self.preparing then
+    self.preparing:cancel() -- the group's setup, its build: nothing else would end them
+  elseif self.running then
+    self:stop_item(self.running, "cancelled")
+  elseif self.count > 0 and self.worker and self.worker.cancel then
+    self.worker:cancel() -- a batch of which nobody can say what runs
+  end
+end
+
 -- What a worker reports ---------------------------------------------------------------------------------------------
 
-local function forget(self, item)
+--- Is the end of an item to be told? A duplicate is not, nor one whose twin decides.
+local function forget(self, item, status)
   if not self.outstanding[item] then return false end
   self.outstanding[item] = nil
-  self.count = self.count - 1
+  self.count, self.ended = self.count - 1, uv.hrtime()
   if self.running == item then
     self.running = nil
     self.timer:stop()
   end
-  return self.run.schedule:finished(self, item)
+  local known, goes_on = self.run.dispatch:finished(self, item, status == "lost" or status == "cancelled")
+  if item.started and (goes_on or item.superseded) then self.run:attempt_superseded(self, item) end
+  return known and not goes_on
+end
+
+--- The twin of an item was first. What the worker says of it from now on is not asked for.
+---@param item runner.Item
+function Slot:supersede(item)
+  item.superseded = true
+  if self.running == item then self:stop_item(item, "cancelled") end
 end
 
 local function wake(self)
@@ -100,22 +118,17 @@ local STOPPED = { timeout = "timed_out", cancelled = "cancelled" }
 
 local function describe_exit(exit)
   if exit.kind == "signaled" then
-    return ("the process was ended by %s while this test ran"):format(exit.signal_name or ("signal " .. exit.signal))
+    return ("the process was ended by %s while this test ran%s"):format(
+      signals.name(exit.signal), exit.message and ": " .. exit.message or "")
   end
   return ("the process exited with status %s while this test ran"):format(tostring(exit.code))
 end
-
-local SIGNALS = { [4] = "SIGILL", [6] = "SIGABRT", [7] = "SIGBUS", [8] = "SIGFPE", [9] = "SIGKILL", [11] = "SIGSEGV",
-  [15] = "SIGTERM", [24] = "SIGXCPU", [31] = "SIGSYS" }
 
 --- The outcome of a test whose process ended before it said how the test went.
 local function outcome_of_exit(item, exit)
   if exit.kind == "lost" then return "lost", { message = exit.message or "the sandbox was lost" } end
   if item.stopped then return STOPPED[item.stopped], {} end
-  exit.signal_name = SIGNALS[exit.signal]
-  return "crashed", {
-    message = describe_exit(exit), exit_code = exit.code, signal = exit.signal, signal_name = exit.signal_name,
-  }
+  return "crashed", { message = describe_exit(exit), exit_code = exit.code, signal = exit.signal }
 end
 
 --- What the test left running. What tests before it in the same process left is theirs.
@@ -132,16 +145,30 @@ local function leaks_of(self, culprit, exit)
   return own
 end
 
+--- What the test had to wait for although the slot was free for it: its worker to start, the hand-out to arrive, its
+--- file to be imported.
+local function measure(self, item)
+  local batch = item.batch
+  local since = math.max(batch.pushed, self.ended or 0)
+  item.overhead = (uv.hrtime() - since) // 1000 / 1e6 + (self.opening or 0)
+  item.first = self.opening and "worker" or not batch.started and "batch" or nil
+  self.opening, batch.started = nil, true
+end
+
 function Slot:reporter()
   local report = {}
 
   function report.started(item)
     if not self.outstanding[item] or self.running == item then return end
     self.running = item
-    self.run:attempt_started(self, item)
+    -- A worker whose tests take turns (or whose process had to be started again) tells of one more than once.
+    if not item.started then
+      measure(self, item)
+      self.run:attempt_started(self, item)
+    end
     self:watch(item)
     -- It was on its way when the run was told to stop: nobody could stop it then.
-    if self.run.stopping_now then self:stop_item(item, "cancelled") end
+    if self.run.stopping_now or item.superseded then self:stop_item(item, "cancelled") end
     self:top_up()
   end
 
@@ -152,11 +179,12 @@ function Slot:reporter()
   function report.finished(item, result)
     if not self.outstanding[item] then return end
     if not item.started then report.started(item) end
-    if not forget(self, item) then return end
     -- A sandbox that died while it was asked to stop a test says nothing of the test.
     local status = result.status ~= "lost" and STOPPED[item.stopped] or result.status
-    self.run:attempt_finished(self, item, status, result)
-    self:top_up()
+    if forget(self, item, status) then
+      self.run:attempt_finished(self, item, status, result)
+      self:top_up()
+    end
     wake(self)
   end
 
@@ -170,7 +198,7 @@ function Slot:reporter()
         mine[#mine + 1] = item
       end
     end
-    self.run:items_returned(self, mine)
+    self.run.dispatch:returned(self, mine)
     wake(self)
   end
 
@@ -182,19 +210,20 @@ function Slot:reporter()
     if self.reporting ~= report then return end -- an older worker's last words
     self.worker, self.reporting, self.taking = nil, nil, nil
     local culprit = self.running
-    if culprit and forget(self, culprit) then
-      local status, result = outcome_of_exit(culprit, exit)
+    local status, result
+    if culprit then status, result = outcome_of_exit(culprit, exit) end
+    if culprit and forget(self, culprit, status) then
       result.leaks = leaks_of(self, culprit, exit)
       self.run:attempt_finished(self, culprit, status, result)
     else
       leaks_of(self, nil, exit)
-      self.run:worker_died(self, exit)
+      if not culprit then self.run:worker_died(self, exit) end
     end
     local left = {}
     for item in pairs(self.outstanding) do left[#left + 1] = item end
     table.sort(left, function(a, b) return a.order < b.order end)
     self.outstanding, self.count = {}, 0
-    self.run:items_returned(self, left)
+    self.run.dispatch:returned(self, left)
     wake(self)
   end
 
@@ -204,18 +233,16 @@ end
 -- Feeding -----------------------------------------------------------------------------------------------------------
 
 local function push(self, items)
-  for _, item in ipairs(items) do self.outstanding[item] = true end
-  self.count, self.batch = self.count + #items, #items
+  local batch = { pushed = uv.hrtime() }
+  for _, item in ipairs(items) do self.outstanding[item], item.batch = true, batch end
+  self.count = self.count + #items
   self.worker:push(items)
 end
 
 --- Gives the worker more of its group before it runs dry. Called from callbacks: does not await.
 function Slot:top_up()
-  if not self.worker or self.run.stopping or self:unstarted() > math.max(1, self.batch * REFILL_AT) then return end
-  if self.run.groups[self.group].individual then return end
-  local items = self.run.schedule:lease(self, {
-    group = self.group, only = true, sandbox = self.sandbox, picky = self.run:has_other_sandbox(self.sandbox),
-  })
+  if not self.worker then return end
+  local items = self.run.dispatch:more(self)
   if items then push(self, items) end
 end
 
@@ -230,7 +257,22 @@ local function open_worker(self, group)
   local session = self.sandbox:session(group)
   local report = self:reporter()
   self.reporting, self.group = report, group.name
+  local started = uv.hrtime()
   self.worker = session:worker(self, report)
+  self.opening = (uv.hrtime() - started) // 1000 / 1e6
+end
+
+--- Opens the worker of a group, unless the run is stopped meanwhile.
+---@return boolean? ok
+---@return any err
+local function try_worker(self, group)
+  local ok, err
+  task.scope(function(scope)
+    self.preparing = scope
+    ok, err = pcall(open_worker, self, group)
+  end)
+  self.preparing = nil
+  return ok, err
 end
 
 --- Ends the worker, tearing its fixtures down. Bounded by the group's test timeout.
@@ -253,7 +295,7 @@ end
 ---@param group table
 ---@async
 function Slot:warm_up(group)
-  local ok = pcall(open_worker, self, group)
+  local ok = try_worker(self, group)
   if not ok then self.worker, self.reporting = nil, nil end -- told when there is work for it
 end
 
@@ -261,11 +303,12 @@ local function work(self, items)
   local group = self.run.groups[items[1].group]
   if self.worker and self.group ~= group.name then self:close_worker() end
   if not self.worker then
-    local ok, err = pcall(open_worker, self, group)
+    local ok, err = try_worker(self, group)
     if not ok then
-      self.run.schedule:returned(self, items)
+      self.failing = group.name
+      self.run.dispatch.schedule:returned(self, items)
       task.checkpoint()
-      self.run:worker_failed(self, err)
+      if not self.run.stopping_now then self.run:worker_failed(self, err) end
       return
     end
   end
@@ -282,7 +325,7 @@ end
 function Slot:loop()
   local ok, err = pcall(function()
     while true do
-      local items = self.run:next_items(self)
+      local items = self.run.dispatch:next(self)
       if not items then break end
       work(self, items)
     end

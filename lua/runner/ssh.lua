@@ -11,11 +11,9 @@
 --- EAUTH ENOKEYS EKEYMISSING EKEYPERM EKEYFILE EPASSPHRASE (ours), ESESSIONS (too many channels on one connection),
 --- EDENIED, ECONNRESET (lost), ECANCELED (closed by us), EUNSUPPORTED (by the transport that was asked for).
 
-local auth = require("runner.ssh.auth")
 local config = require("runner.ssh.config")
 local errors = require("runner.errors")
-local libssh2 = require("runner.ssh.libssh2")
-local openssh = require("runner.ssh.openssh")
+local task = require("runner.task")
 
 local M = {}
 
@@ -86,6 +84,7 @@ Connection.__close = Connection.close
 local told = {} -- why a host goes by openssh: said once a process
 
 local function by_openssh(target, options, key, log)
+  local auth, openssh = require("runner.ssh.auth"), require("runner.ssh.openssh")
   local passphrase = key and key.encrypted and options.passphrase
     and auth.passphrase(key, target, options.passphrase, 1)
   if key and key.encrypted and not passphrase and not target.agent then
@@ -96,6 +95,14 @@ local function by_openssh(target, options, key, log)
 end
 
 local function no_log() end
+
+--- `ssh -G` takes a few ms, in which what comes next is loaded.
+local function resolve(options)
+  return task.scope(function(scope)
+    scope:spawn(function() require("runner.ssh.libssh2") end)
+    return config.resolve(options)
+  end)
+end
 
 --- Connects and logs in. With the transport "openssh" the host is contacted by the first `exec`.
 ---@param options runner.ssh.Options
@@ -108,7 +115,8 @@ function M.connect(options)
     or options.host:find("[%s%c]") then
     errors.raise("config", ("%q is not the name of a host"):format(tostring(options.host)))
   end
-  local target = config.resolve(options)
+  local target = resolve(options)
+  local auth, libssh2 = require("runner.ssh.auth"), require("runner.ssh.libssh2")
   local key = options.key_path and auth.explicit(config.expand(options.key_path, target), target)
   if target.checking == "off" then
     log("warn", "the host key of %s is not checked", target.where)

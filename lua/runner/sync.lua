@@ -8,14 +8,14 @@ local listing = require("runner.sync.listing")
 local manifest = require("runner.sync.manifest")
 local paths = require("runner.path")
 local push = require("runner.sync.push")
+local results_dir = require("runner.report.results_dir")
 local task = require("runner.task")
+local text = require("runner.text")
+local unwritable = require("runner.unwritable")
 
 local M = {}
 
 local TRIES = 3 -- when files change while they are sent
-
---- What a run leaves in its results folder: it may lie in the project.
-local RESULTS = { "events.ndjson", ".runner-results", "logs", "artifacts" }
 
 --- `path` relative to `folder`; "" for itself, nil outside.
 local function below(folder, path)
@@ -24,23 +24,21 @@ local function below(folder, path)
   return path:sub(1, #folder + 1) == folder .. "/" and path:sub(#folder + 2) or nil
 end
 
-local function hex(bytes)
-  return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
-end
-
 --- A name for the folders of one project in sandboxes: two machines with a project at the same place stay apart.
 local function key_of(...)
-  return hex(hash.sha256(table.concat({ uv.os_gethostname(), ... }, "\0")):sub(1, 12))
+  return text.hex(hash.sha256(table.concat({ uv.os_gethostname(), ... }, "\0")):sub(1, 12))
 end
 
 --- Says of a path whether it is a result of ours, also of runs that found the folder taken (DIR-2).
-local function results_filter(root, settings)
+---@param root string absolute; paths are relative to it
+---@param settings runner.Config
+---@return fun(path: string): boolean
+function M.results_filter(root, settings)
   local report = settings.report and settings.report.dir
   local dir = report and below(root, report)
   if not dir then return function() return false end end
-  local names = {}
-  if settings.report.junit then names[settings.report.junit] = true end
-  for _, name in ipairs(RESULTS) do names[name] = true end
+  local names = { [results_dir.MARKER] = true, artifacts = true }
+  for _, name in ipairs(results_dir.names(settings.report)) do names[name] = true end
   local function is_result(path, prefix)
     local rest = path:sub(#prefix + 1)
     return names[rest] or names[rest:match("^[^/]*")]
@@ -75,6 +73,18 @@ local function shared(run, name, list, fresh)
   end
 end
 
+--- Raises what went wrong, with the size of what was to be there.
+local function refuse(err, made, into)
+  local bytes, context = 0, errors.is(err) and err.context or {}
+  for _, entry in ipairs(made.entries) do bytes = bytes + entry.size end
+  local more = ("leave files out (%.1f MB are to be there), or set `working_dir` to a folder that can take them")
+    :format(bytes / 1e6)
+  local message, permanent = unwritable.explain(tostring(err), more)
+  errors.raise(errors.is(err) and err.kind or "internal",
+    ("cannot bring the project's files to %s: %s"):format(into or "a folder of ours there", message),
+    { permanent = permanent or context.permanent })
+end
+
 local function push_shared(sandbox, name, key, into, list)
   local entry
   for try = 1, TRIES do
@@ -91,8 +101,7 @@ local function push_shared(sandbox, name, key, into, list)
     end
     if try == TRIES or not (errors.is(pushed) and pushed.context.changed) then
       task.checkpoint()
-      errors.raise(errors.is(pushed) and pushed.kind or "internal",
-        ("%s: cannot bring the files there: %s"):format(sandbox.id, tostring(pushed)))
+      refuse(pushed, entry.manifest, into)
     end
   end
 end
@@ -113,7 +122,7 @@ end
 ---@param settings runner.Config
 ---@return { extra: string[]?, skip: fun(path: string): boolean }
 function M.options(root, settings)
-  return { extra = type(settings.sync) == "table" and settings.sync or nil, skip = results_filter(root, settings) }
+  return { extra = type(settings.sync) == "table" and settings.sync or nil, skip = M.results_filter(root, settings) }
 end
 
 local function list_project(run, root)
@@ -189,12 +198,23 @@ function M.bring(sandbox)
     local folder = push_shared(sandbox, "project " .. root, key_of(root, into or ""), into, function()
       return { list_project(run, root), table.unpack(inside_trees(inside, rest)) }
     end)
+    sandbox.project = { root = root, folder = folder }
     return folder .. rest
   elseif #inside > 0 then
     return push_shared(sandbox, "copies", key_of(working_dir, into or "", "copies"), into, function()
       return inside_trees(inside, "")
     end)
   end
+end
+
+--- Sends files of this machine that are not the project's, such as what a framework has built from it.
+---@param sandbox runner.Sandbox
+---@param name string of these files; the sandbox keeps them under it, so that a later run sends what has changed
+---@param list fun(): runner.SyncTree[] asked once a run
+---@return string folder in the sandbox, absolute
+---@async
+function M.send(sandbox, name, list)
+  return push_shared(sandbox, name, key_of(sandbox.run.settings.dir, "sent", name), nil, list)
 end
 
 --- Runs the configuration's `init_command` in a sandbox, once its files are there.
@@ -226,7 +246,7 @@ function M.initialise(sandbox)
     or exit.kind == "signaled" and ("was ended by signal %d"):format(exit.signal) or tostring(exit.message)
   local said = table.concat(output):gsub("%s+$", "")
   if said ~= "" then how = how .. ": " .. said:sub(-2000) end
-  errors.raise("provider", ("%s: init_command %s"):format(sandbox.id, how))
+  errors.raise("provider", "init_command " .. how)
 end
 
 return M

@@ -13,6 +13,13 @@ local function code_point(char)
   return ("\\u{%x}"):format(utf8.codepoint(char, 1, 1, true))
 end
 
+--- Bytes as hexadecimal digits.
+---@param bytes string
+---@return string
+function M.hex(bytes)
+  return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
+end
+
 --- Replaces every byte that is not part of valid UTF-8.
 ---@param s string
 ---@param format string? for `string.format` with the byte's number; default `\xNN`, written out

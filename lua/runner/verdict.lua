@@ -8,10 +8,11 @@ M.EXIT = {
 }
 
 --- Kinds of problems that make a run red by themselves: something of the project's did not work.
-local RED = { collection = true, teardown = true, config = true }
+local RED = { collection = true, setup = true, teardown = true, config = true }
 
 ---@class runner.Facts
----@field counts table<string, integer> tests by final state
+---@field counts table<string, integer> tests by final state; `quarantined` of the failed and flaky ones do not count,
+---  `quarantined_flaky` of which are flaky
 ---@field tests integer selected
 ---@field problems { kind: string }[]
 ---@field interrupted string? signal
@@ -29,13 +30,15 @@ function M.of(facts)
     broken = broken or problem.kind == "infrastructure"
   end
   if facts.interrupted then return "interrupted", M.EXIT[facts.interrupted] end
-  if red or counts.failed + counts.timed_out + counts.crashed > 0 then return "failed", M.EXIT.failed end
+  local flaky_aside = counts.quarantined_flaky or 0
+  local failed_aside = (counts.quarantined or 0) - flaky_aside
+  if red or counts.failed + counts.timed_out + counts.crashed > failed_aside then return "failed", M.EXIT.failed end
   if broken and (counts.not_run > 0 or facts.tests == 0) then return "infrastructure", M.EXIT.infrastructure end
   if counts.not_run > 0 or facts.stopped then return "failed", M.EXIT.failed end
   if facts.tests == 0 and not facts.collect_only then
     return "no_tests", (facts.no_tests or "fail") == "fail" and M.EXIT.no_tests or M.EXIT.passed
   end
-  if counts.flaky > 0 then return "flaky", M.EXIT.flaky end
+  if counts.flaky > flaky_aside then return "flaky", M.EXIT.flaky end
   return "passed", M.EXIT.passed
 end
 

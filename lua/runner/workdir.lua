@@ -1,9 +1,9 @@
---- The folder that a local sandbox works in: the project itself, or a private folder that holds a copy of the project,
---- the listed folders, or both.
+--- Private folders for local sandboxes: they hold a copy of the project, of the listed folders, or both.
 
 local uv = require("luv")
 local errors = require("runner.errors")
 local listing = require("runner.sync.listing")
+local paths = require("runner.path")
 local process = require("runner.process")
 local system = require("runner.core.system")
 local task = require("runner.task")
@@ -26,8 +26,10 @@ local function run_or_raise(argv, what)
   end
 end
 
-local function new_folder()
-  local folder, message = uv.fs_mkdtemp((os.getenv("TMPDIR") or "/tmp") .. "/runner-work-XXXXXX")
+--- Makes an empty one.
+---@return string folder absolute
+function M.new()
+  local folder, message = uv.fs_mkdtemp(paths.absolute(os.getenv("TMPDIR") or "/tmp") .. "/runner-work-XXXXXX")
   return folder or errors.raise("provider", "cannot make a working folder: " .. tostring(message))
 end
 
@@ -55,8 +57,13 @@ local function copy_entry(root, folder, path, mode_later)
   end
 end
 
-local function copy_tree(root, folder, options)
-  local paths, seen, mode_later = {}, {}, {}
+--- Copies a project: git's view of it, sharing blocks with the original where the file system can do that.
+---@param root string absolute
+---@param folder string an empty one of ours
+---@param options { extra: string[]?, skip: fun(path: string): boolean }? see runner.sync.listing
+---@async
+function M.copy_project(root, folder, options)
+  local entries, seen, mode_later = {}, {}, {}
   for _, path in ipairs(listing.project(root, options).paths) do
     -- Git does not name the folders above a file. One that is a link has nothing of the project's below it.
     local at, inside = 0, true
@@ -66,42 +73,25 @@ local function copy_tree(root, folder, options)
       local parent = path:sub(1, at - 1)
       if seen[parent] == nil then
         seen[parent] = system.lstat(root .. "/" .. parent) == "directory"
-        if seen[parent] then paths[#paths + 1] = parent end
+        if seen[parent] then entries[#entries + 1] = parent end
       end
       inside = seen[parent]
     end
     if inside and not seen[path] then
       seen[path] = true
-      paths[#paths + 1] = path
+      entries[#entries + 1] = path
     end
   end
-  for _, path in ipairs(paths) do copy_entry(root, folder, path, mode_later) end
+  for _, path in ipairs(entries) do copy_entry(root, folder, path, mode_later) end
   for _, entry in ipairs(mode_later) do uv.fs_chmod(entry[1], entry[2] | 448) end
 end
 
---- A private copy of a project: git's view of it, sharing blocks with the original where the file system can do that.
----@param root string absolute
----@param options { extra: string[]?, skip: fun(path: string): boolean }? see runner.sync.listing
----@return string folder
----@async
-function M.private(root, options)
-  local folder = new_folder()
-  local ok, err = pcall(copy_tree, root, folder, options)
-  if ok then return folder end
-  task.shield(function() M.remove(folder) end)
-  error(err, 0)
-end
-
---- A private working folder with each `copies[i].from` (relative to `base`) copied to `copies[i].to` in it, or nil when
---- nothing is to be copied. Copies share blocks with the originals where the file system can do that.
+--- Copies each `copies[i].from` (relative to `base`) to `copies[i].to` in a folder of ours, sharing blocks likewise.
 ---@param base string absolute
 ---@param copies { from: string, to: string }[]
----@param folder string? a private folder that is there already
----@return string? folder
+---@param folder string
 ---@async
-function M.with_copies(base, copies, folder)
-  if not copies or #copies == 0 then return folder end
-  folder = folder or new_folder()
+function M.copy(base, copies, folder)
   for _, copy in ipairs(copies) do
     local from = M.resolve(base, copy.from)
     local to = folder .. "/" .. copy.to:gsub("^/+", "")
@@ -114,15 +104,21 @@ function M.with_copies(base, copies, folder)
     local source = stat.type == "directory" and from .. "/." or from
     run_or_raise({ "cp", "-a", "--reflink=auto", "--", source, to }, "copying " .. from)
   end
-  return folder
 end
 
---- Removes a folder that `with_copies` made.
+--- Is this the name of a folder that `new` made?
+---@param folder any
+---@return boolean
+function M.is_ours(folder)
+  return type(folder) == "string" and folder:find("^/") ~= nil and folder:find("/runner%-work%-%w+$") ~= nil
+end
+
+--- Removes one.
 ---@param folder string
 ---@async
 function M.remove(folder)
-  assert(folder:find("/runner-work-", 1, true), "not a working folder of ours")
-  process.run({ "rm", "-rf", "--", folder })
+  assert(M.is_ours(folder), "not a working folder of ours")
+  run_or_raise({ "rm", "-rf", "--", folder }, "cannot remove " .. folder)
 end
 
 return M

@@ -122,6 +122,7 @@ end
 ---@field json table? body
 ---@field body string|(async fun(): string?)? other body
 ---@field type string? of that body
+---@field headers table<string, string>?
 ---@field on_body fun(chunk: string)?
 ---@field timeout number|false? default 60 s; false: none
 ---@field accept "any"|table<integer, true>? statuses besides 2xx that are answers, not errors
@@ -129,11 +130,13 @@ end
 local function http_request(self, method, path, request)
   local body = request.body
   if request.json then body = assert(cjson.encode(request.json)) end
-  local timeout = request.timeout
+  local timeout, headers = request.timeout, {}
+  for name, value in pairs(request.headers or {}) do headers[name] = value end
+  headers["Content-Type"] = request.type
   if timeout == nil then timeout = ANSWER_TIMEOUT_S end
   return {
     method = method, path = "/" .. self.version .. path, query = request.query, body = body,
-    headers = request.type and { ["Content-Type"] = request.type } or nil,
+    headers = headers,
     on_body = request.on_body, timeout = timeout or nil,
   }
 end

@@ -16,6 +16,7 @@ local NANO = 1e9
 local REMOVE_TIMEOUT_S = 30
 --- The engine closes a container's streams a moment before it notes the end.
 local HISTORY_TRIES, HISTORY_PAUSE_S = 5, 0.05
+local GOING_TRIES, GOING_PAUSE_S = 100, 0.02
 
 ---@class docker.Container
 ---@field engine docker.Engine
@@ -218,13 +219,20 @@ function Container:wait()
   })
 end
 
---- Removes the container, running or not. One that is gone or going is fine.
+--- Removes the container, running or not; it is gone afterwards, unless the engine takes its time.
 ---@async
 function Container:remove()
   if self.stream then self.stream:close() end
-  self.engine:request("DELETE", "/containers/" .. self.id, {
+  local answer = self.engine:request("DELETE", "/containers/" .. self.id, {
     query = { force = true, v = true }, accept = { [404] = true, [409] = true }, timeout = REMOVE_TIMEOUT_S,
   })
+  if answer.status ~= 409 then return end
+  -- The engine is removing it already, as it does when the main process ends.
+  for _ = 1, GOING_TRIES do
+    local at = "/containers/" .. self.id .. "/json"
+    if self.engine:request("GET", at, { accept = { [404] = true } }).status == 404 then return end
+    task.sleep(GOING_PAUSE_S)
+  end
 end
 
 --- The command that opens a shell in it, for a person.

@@ -5,6 +5,7 @@ local uv = require("luv")
 local errors = require("runner.errors")
 local ignore = require("providers.docker.ignore")
 local path = require("runner.path")
+local sync = require("runner.sync")
 local tar = require("runner.tar")
 local task = require("runner.task")
 
@@ -74,6 +75,7 @@ end
 
 ---@class docker.Context
 ---@field dockerfile string its name in the archive
+---@field text string of the Dockerfile
 ---@field entries runner.tar.Entry[]
 local Context = {}
 Context.__index = Context
@@ -81,8 +83,9 @@ Context.__index = Context
 --- Lists a context. Raises an error of kind "config" when something is missing or cannot be read.
 ---@param options { dockerfile: string?, context: string? }
 ---@param dir string what the paths are relative to
+---@param settings runner.Config? its results change with each run: they stay out, or each run would build an image
 ---@return docker.Context
-function M.new(options, dir)
+function M.new(options, dir, settings)
   local root = path.absolute(options.context or ".", dir)
   local dockerfile = path.absolute(options.dockerfile or (root .. "/Dockerfile"), dir)
   local stat = uv.fs_stat(root)
@@ -96,9 +99,12 @@ function M.new(options, dir)
   if not uv.fs_stat(name) then name = root .. "/.dockerignore" end
   local ignored, has_exceptions = ignore.compile(read_file(name) or "", name)
   local inside = dockerfile:sub(1, #root + 1) == root .. "/" and dockerfile:sub(#root + 2)
-  local self = setmetatable({ dockerfile = inside or OUTSIDE }, Context)
+  local self = setmetatable({ dockerfile = inside or OUTSIDE, text = text }, Context)
   -- The daemon needs the Dockerfile even where it is ignored.
-  self.entries = walk(root, function(entry) return entry ~= inside and ignored(entry) end, has_exceptions)
+  local is_result = sync.results_filter(root, settings or {})
+  self.entries = walk(root, function(entry)
+    return entry ~= inside and (ignored(entry) or is_result(entry))
+  end, has_exceptions)
   local there = false
   for _, entry in ipairs(self.entries) do there = there or entry.name == self.dockerfile end
   if not there then

@@ -1,6 +1,7 @@
 --- SHA-256 as text, for names of what is made from content.
 
 local hash = require("runner.core.hash")
+local text = require("runner.text")
 
 local M = {}
 
@@ -9,9 +10,7 @@ function M.new()
   local sum = hash.new()
   return {
     update = function(bytes) sum:add(bytes) end,
-    hex = function()
-      return (sum:digest():gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
-    end,
+    hex = function() return text.hex(sum:digest()) end,
   }
 end
 

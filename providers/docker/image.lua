@@ -4,11 +4,13 @@
 local api = require("providers.docker.api")
 local cjson = require("cjson.safe")
 local context = require("providers.docker.context")
+local credentials = require("providers.docker.credentials")
 local digest = require("providers.docker.digest")
 local errors = require("runner.errors")
 
 local M = {}
 
+local REFUSALS = { "unauthorized", "denied", "authentication required", "no basic auth", "401", "403" }
 local LAST_LINES = 20 -- of a build's output, in the error of a build that failed
 
 ---@class docker.Image
@@ -25,8 +27,9 @@ local LAST_LINES = 20 -- of a build's output, in the error of a build that faile
 --- Hashes the context of an image that is to be built. Raises errors of kind "config".
 ---@param options table of the provider
 ---@param dir string of the configuration
+---@param settings runner.Config?
 ---@return docker.Recipe
-function M.recipe(options, dir)
+function M.recipe(options, dir, settings)
   local builds = options.dockerfile or options.context
   if options.image and builds then
     errors.raise("config", "provider docker: image and dockerfile/context exclude each other")
@@ -35,7 +38,7 @@ function M.recipe(options, dir)
   elseif not builds then
     return { name = options.image }
   end
-  local recipe = { context = context.new(options, dir) }
+  local recipe = { context = context.new(options, dir, settings) }
   local hash = digest.new()
   recipe.context:feed(hash.update)
   local arguments = {}
@@ -87,6 +90,14 @@ local function follow(engine, path, request, on_line)
   return failure
 end
 
+local function advice(name, registry, headers, failure)
+  local refused = false
+  for _, word in ipairs(REFUSALS) do refused = refused or failure:lower():find(word, 1, true) ~= nil end
+  if not refused then return ("pull it yourself (docker pull %s)"):format(name) end
+  local again = headers and "log in again, for what is noted does not do" or "log in"
+  return ("%s (docker login %s)"):format(again, registry)
+end
+
 local function pull(engine, name, options, log)
   log("info", "pulling the image %s on %s", name, engine.address)
   local repository, tag = name, nil
@@ -94,13 +105,13 @@ local function pull(engine, name, options, log)
     repository, tag = name:match("^(.+):([^/:]+)$")
     repository, tag = repository or name, tag or "latest"
   end
+  local headers, registry = credentials.for_pull(name, log)
   local failure = follow(engine, "/images/create", {
-    query = { fromImage = repository, tag = tag, platform = options.platform },
+    query = { fromImage = repository, tag = tag, platform = options.platform }, headers = headers,
   }, function() end)
   if failure then
-    errors.raise("provider", ("the image %s is not on %s and cannot be pulled: %s; pull it yourself "
-      .. "(docker pull %s), correct `image`, or build one with `dockerfile`")
-      :format(name, engine.address, failure, name))
+    errors.raise("provider", ("the image %s is not on %s and cannot be pulled: %s; %s, correct `image`, or build one "
+      .. "with `dockerfile`"):format(name, engine.address, failure, advice(name, registry, headers, failure)))
   end
 end
 
@@ -115,6 +126,7 @@ local function build(engine, recipe, options, log)
       pull = options.pull == "always" and true or nil, networkmode = options.network,
     },
     body = recipe.context:archive(), type = "application/x-tar",
+    headers = credentials.for_build(recipe.context.text, log),
   }, function(said)
     for line in (said.stream or ""):gmatch("[^\n]+") do
       lines[#lines + 1] = line

@@ -43,7 +43,7 @@ end
 --- Once a run: speaks to the daemons, sees to the image on each, removes what dead runs have left. A daemon that fails
 --- is left out while another works.
 local function prepare(options, ctx)
-  local recipe = image.recipe(options, ctx.dir)
+  local recipe = image.recipe(options, ctx.dir, ctx.settings)
   local addresses = options.hosts or { api.default_address() }
   local prepared = { hosts = {}, turn = 0, owner = owner_of(options, ctx) }
   local engines, failure = {}, nil

@@ -71,11 +71,12 @@ local function tell_lack_of_memory(self)
   if not self.options.memory or self.explained or not self.stream then return end
   local ok, events = pcall(self.container.history, self.container)
   task.checkpoint()
-  local kills = 0
-  for _, event in ipairs(ok and events or {}) do kills = kills + (event.action == "oom" and 1 or 0) end
-  if kills > 0 then
-    self.log("warning", "%s: the kernel killed %d process%s for want of memory (limit %d MiB)",
-      self.id, kills, kills == 1 and "" or "es", self.options.memory >> 20)
+  for _, event in ipairs(ok and events or {}) do
+    if event.action == "oom" then -- one kill may be noted several times: their number says nothing
+      self.log("warning", "%s: the kernel killed something for want of memory (limit %d MiB)",
+        self.id, self.options.memory >> 20)
+      return
+    end
   end
 end
 

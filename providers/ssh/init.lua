@@ -89,12 +89,13 @@ local function in_turn(state, fn)
 end
 
 --- With the transport "openssh" the host is reached by the first command only, so each may fail as a log-in does.
-local function reach(state, host, fn)
+local function reach(state, host, sandbox, fn)
   local ok, result = pcall(in_turn, state, fn)
   if ok then return result end
   if not errors.is(result, "transport") then error(result, 0) end
   local message = result.message
-  if not message:find(host, 1, true) then message = host .. ": " .. message end
+  local is_named = message:find(host, 1, true) or sandbox and sandbox.id:find(host, 1, true)
+  if not is_named then message = host .. ": " .. message end
   return errors.raise("provider", message, {
     host = host, code = result.context.code, permanent = FINAL[result.context.code],
   })
@@ -145,7 +146,7 @@ return plugin.provider({
   name = "ssh",
   api = 1,
   options = {
-    hosts = "string[]", -- names of ssh_config or addresses, also user@host
+    hosts = "string[]", -- names of ssh_config or addresses, also user@host and host:port
     user = "string?",
     key_path = "path?", -- the one key to use; default: the key agent's and those of ssh_config
     port = "positive?",
@@ -174,8 +175,9 @@ return plugin.provider({
       state.warned = true
       ctx.log("warning", "ssh: the keys of the hosts are not checked (disable_host_key_check = true)")
     end
+    local name, port = host:match("^([^:]+):(%d+)$") -- IPv6 addresses have more colons
     local target = {
-      host = host, user = options.user, port = options.port, transport = options.transport,
+      host = name or host, user = options.user, port = tonumber(port) or options.port, transport = options.transport,
       key_path = local_file(options.key_path, ctx.dir),
       known_hosts = own_home(local_file(options.known_hosts, ctx.dir)),
       config_file = own_home(local_file(options.config_file, ctx.dir)),
@@ -183,7 +185,7 @@ return plugin.provider({
       keepalive = options.keepalive or KEEPALIVE_S,
       passphrase = passphrase_for(state), log = log_for(options, ctx, host),
     }
-    local connection = reach(state, host, function() return ssh.connect(target) end)
+    local connection = reach(state, host, ctx.sandbox, function() return ssh.connect(target) end)
     local dir = options.working_dir
     return {
       cwd = dir and ".", -- the agent starts there
@@ -195,7 +197,8 @@ return plugin.provider({
       shell_command = command_line.shell(target, dir),
       connect = function(argv)
         local line = command_line.exec(argv, dir)
-        return stream_of(reach(state, host, function() return connection:exec(line) end), ctx, host)
+        local channel = reach(state, host, ctx.sandbox, function() return connection:exec(line) end)
+        return stream_of(channel, ctx, host)
       end,
       exec = function(argv, stdin)
         return connection:run(command_line.exec(argv, dir), stdin)

@@ -5,13 +5,6 @@ local plugin = require("runner.plugin")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 
-local function contents(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
 describe("runner init", function()
   after_each(project.remove_all)
 
@@ -56,7 +49,7 @@ describe("runner init", function()
     local result = runner(dir, "init")
     assert.are.equal(64, result.code)
     assert.matches("^runner: runner.lua is there already; it is not overwritten", result.stderr)
-    assert.are.equal("mine", contents(dir .. "/runner.lua"))
+    assert.are.equal("mine", project.read(dir .. "/runner.lua"))
   end))
 
   it("does not write through a dangling link", async(function()
@@ -70,7 +63,18 @@ describe("runner init", function()
     local dir = project.new()
     local result = runner(dir, "init", "-c", "other.lua")
     assert.are.equal("Wrote other.lua. Next: runner run other.lua\n", result.stdout)
-    assert.are.equal(init.template("local", "pytest"), contents(dir .. "/other.lua"))
+    assert.are.equal(init.template("local", "pytest"), project.read(dir .. "/other.lua"))
+  end))
+
+  it("takes the framework that the project looks like", async(function()
+    for file, framework in pairs({
+      ["Cargo.toml"] = "cargo", ["tests.py"] = "pytest", [".rspec"] = "rspec", [".busted"] = "busted",
+      ["go.mod"] = "go", ["CMakeLists.txt"] = "ctest", ["package.json"] = "jest",
+    }) do
+      local dir = project.new({ ["below/" .. file] = '{ "devDependencies": { "jest": "^30", "mochawesome": "1" } }' })
+      assert.are.equal(0, runner(dir, "init", "-c", "below/runner.lua").code)
+      assert.are.equal(init.template("local", framework), project.read(dir .. "/below/runner.lua"))
+    end
   end))
 
   it("says why it cannot write", async(function()

@@ -29,6 +29,17 @@ describe("the command line", function()
     end
   end))
 
+  it("fails when it runs out of memory", async(function()
+    if uv.exepath():find("asan") then return pending("its shadow memory needs more than any limit") end
+    local log = dir .. "/large"
+    local fd = assert(uv.fs_open(log, "w", 420))
+    assert(uv.fs_ftruncate(fd, 300 << 20))
+    uv.fs_close(fd)
+    local result = process.run({ "sh", "-c", 'ulimit -v 400000; exec "$0" simulate "$1"', uv.exepath(), log })
+    assert.are.equal(70, result.code)
+    assert.matches("not enough memory", result.stderr)
+  end))
+
   it("loads no parser to show the version", async(function()
     local script = dir .. "/version.lua"
     project.write(dir, { ["version.lua"] = [[

@@ -139,9 +139,7 @@ describe("runner logs and report", function()
     assert.matches("3 tests run: 2 passed %(1 flaky%), 1 crashed, 1 not run, 1 problem",
       result.stdout)
     assert.matches("runner run runner.lua 'bad%[1%]'", result.stdout)
-    local file = assert(io.open(results .. "/junit.xml", "rb"))
-    local report = file:read("a")
-    file:close()
+    local report = project.read(results .. "/junit.xml")
     assert.matches('^<%?xml.*<testsuites name="runner" tests="5" failures="1" errors="2"', report)
     assert.matches('<error type="not run" message="the runner ended before this test did"/>',
       report)

@@ -104,20 +104,20 @@ describe("flags", function()
 
   it("find configuration and names among the arguments", function()
     local cases = {
-      { "other.lua", "other.lua", nil },
+      { "other.lua", "other.lua", {} },
       { "other.lua foo bar", "other.lua", { "foo", "bar" } },
       { "foo other.lua", "runner.lua", { "foo", "other.lua" } },
       { "src/x", "runner.lua", { "src/x" } },
       { "-c other.lua foo", "other.lua", { "foo" } },
       { "-c other.lua spec.lua", "other.lua", { "spec.lua" } },
-      { "--config=other.lua", "other.lua", nil },
+      { "--config=other.lua", "other.lua", {} },
       { "foo -v bar", "runner.lua", { "foo", "bar" } },
       { "-- -foo --bar", "runner.lua", { "-foo", "--bar" } },
     }
     for _, case in ipairs(cases) do
       local config = settings(case[1])
       assert.are.equal(dir .. "/" .. case[2], path.absolute(config.path), case[1])
-      assert.are.same(case[3], config.filters, case[1])
+      assert.are.same(case[3], config.selection.names, case[1])
     end
   end)
 

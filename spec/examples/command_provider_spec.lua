@@ -6,7 +6,7 @@ describe("examples/command-provider", function()
   it("runs its tests in sandboxes of its scripts, and leaves none", async(function()
     local results = assert(uv.fs_mkdtemp("/tmp/runner-spec-XXXXXX"))
     local result = process.run({ uv.exepath(), "run", "--output-dir", results .. "/results" },
-      { cwd = "examples/command-provider", env = { TMPDIR = results, GREETING = false } })
+      { cwd = "examples/command-provider", env = { TMPDIR = results, XDG_CACHE_HOME = results, GREETING = false } })
     local left = process.run({ "sh", "-c", "ls -d " .. results .. "/example-sandbox-*" }).stdout
     process.run({ "rm", "-rf", results })
     assert.are.equal(0, result.code, result.stdout .. result.stderr)

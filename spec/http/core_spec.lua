@@ -3,6 +3,22 @@ describe("http", function()
   describe("the primitive", function()
     local core = require("runner.core.http")
 
+    it("is what loads libcurl: a start without it is half as long", function()
+      local script = [[
+        local function maps() return io.open("/proc/self/maps"):read("a"):find("libcurl", 1, true) ~= nil end
+        local before = maps()
+        require("runner.core.http").multi():close()
+        print(before, maps())
+      ]]
+      local path = os.tmpname()
+      local file <close> = assert(io.open(path, "w"))
+      file:write(script):flush()
+      local said = assert(io.popen(("'%s' lua '%s'"):format(require("luv").exepath(), path)))
+      assert.are.equal("false\ttrue\n", said:read("a"))
+      said:close()
+      os.remove(path)
+    end)
+
     it("never waits, and says so", function()
       local multi <close> = core.multi()
       local transfer = assert(multi:add({ url = "http://127.0.0.1:1/" }))

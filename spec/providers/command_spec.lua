@@ -1,85 +1,25 @@
 --- The command provider, with folders of this machine for sandboxes.
 
 local uv = require("luv")
-local cjson = require("cjson.safe")
 local async = require("spec.support.async")
 local agents = require("spec.support.agent_process")
+local boxes = require("spec.support.boxes")
 local command = require("providers.command")
 local contract = require("spec.support.provider_contract")
+local eventually = require("spec.support.eventually")
+local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
 
-local SCRIPTS = {
-  ["prepare.sh"] = 'echo "$@" >>prepared; echo building; echo image-1; echo',
-  ["create.sh"] = [[
-    mkdir -p boxes; d=$(mktemp -d "$PWD/boxes/XXXXXX"); echo "$1" >>created
-    echo creating; echo; echo "$d"; echo]],
-  ["exec.sh"] = 'echo "call $$" >>calls; echo Welcome; cd "$1" && exec sh -c "$2"',
-  ["exec_without_stdin.sh"] = 'echo "call $$" >>calls; cd "$1" && exec sh -c "$2" </dev/null',
-  ["destroy.sh"] = 'rm -rf "$1"; echo "$1" >>destroyed',
-}
-
-local function new(files)
-  local all = {}
-  for name, text in pairs(SCRIPTS) do all[name] = "#!/bin/sh\n" .. text .. "\n" end
-  for name, text in pairs(files or {}) do all[name] = text end
-  local dir = project.new(all)
-  for name in pairs(all) do uv.fs_chmod(dir .. "/" .. name, 493) end
-  return dir
-end
-
---- A project with lines of shell for tests; `options` is Lua source that adds to the provider's.
-local function shells(tests, options, settings, files)
-  files = files or {}
-  files["runner.lua"] = ([[
-    local options = {
-      create_command = "./create.sh {image_id} {cpu_cores}", exec_command = "./exec.sh {sandbox_id} {command}",
-      destroy_command = "./destroy.sh {sandbox_id}",
-    }
-    for key, value in pairs(%s) do options[key] = value or nil end
-    local settings = %s
-    settings.max_parallel = settings.max_parallel or 2
-    settings.provider = require "providers.command" (options)
-    settings.framework = settings.framework
-      or require "frameworks.command" { tests = %s, run_command = "eval {tests}" }
-    return settings
-  ]]):format(options or "{}", settings or "{}", tests)
-  return new(files)
-end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
-local function lines(path)
-  return select(2, read(path):gsub("\n", ""))
-end
-
-local function states(dir)
-  local state = {}
-  for line in io.lines(dir .. "/test-results/events.ndjson") do
-    local event = assert(cjson.decode(line))
-    if event.event == "test_finished" then state[event.id] = event.status end
-  end
-  return state
-end
-
---- Every sandbox that was created has been destroyed, once.
-local function tidy(dir)
-  assert.are.equal(lines(dir .. "/created"), lines(dir .. "/destroyed"))
-  local boxes = uv.fs_scandir(dir .. "/boxes")
-  assert.is_nil(boxes and uv.fs_scandir_next(boxes))
-end
-
+local new, shells, tidy, lines, read = boxes.new, boxes.shells, boxes.tidy, boxes.lines, project.read
 local PLAIN = { exec_command = "./exec_without_stdin.sh {sandbox_id} {command}" }
 
 describe("providers.command", function()
-  after_each(project.remove_all)
+  before_each(boxes.own_journal)
+  after_each(function()
+    boxes.reset()
+    project.remove_all()
+  end)
 
   local function options(more)
     local all = {
@@ -107,14 +47,14 @@ describe("providers.command", function()
     ["the agent"] = "{}", ["plain commands"] = '{ exec_command = "./exec_without_stdin.sh {sandbox_id} {command}" }',
   }) do
     it("runs tests by " .. how, async(function()
-      local dir = shells([[{ "true", "exit 3", "test \"$PWD\" != \"$HERE\"", "kill -9 $$", "echo out; echo err >&2" }]],
-        exec, '{ env = { HERE = "." } }')
+      local dir = shells([[{ "true", "exit 3", "exit 255", "test \"$PWD\" != \"$HERE\"", "kill -9 $$",
+        "echo out; echo err >&2" }]], exec, '{ env = { HERE = "." } }')
       local result = runner(dir, "run")
       assert.are.equal(1, result.code, result.stdout .. result.stderr)
       assert.are.same({
-        ["true"] = "passed", ["exit 3"] = "failed", ['test "$PWD" != "$HERE"'] = "passed", ["kill -9 $$"] = "crashed",
-        ["echo out; echo err >&2"] = "passed",
-      }, states(dir))
+        ["true"] = "passed", ["exit 3"] = "failed", ["exit 255"] = "failed", ['test "$PWD" != "$HERE"'] = "passed",
+        ["kill -9 $$"] = "crashed", ["echo out; echo err >&2"] = "passed",
+      }, finished.states(dir))
       tidy(dir)
     end))
   end
@@ -128,6 +68,13 @@ describe("providers.command", function()
     assert.are.equal(0, result.code, result.stdout .. result.stderr)
     assert.are.equal("--copy-dir=./src:/app/src\n", read(dir .. "/prepared"))
     assert.are.equal("image-1 0.5\n", read(dir .. "/created"))
+    tidy(dir)
+  end))
+
+  it("takes the last line of a create_command that prints everything twice", async(function()
+    local dir = shells([[{ "true" }]], [[{ create_command = "./create.sh x | sed p" }]], "{ max_parallel = 1 }")
+    local result = runner(dir, "run")
+    assert.are.equal(0, result.code, result.stdout .. result.stderr)
     tidy(dir)
   end))
 
@@ -159,7 +106,7 @@ def test_teardown(broken): pass
       ["t/test_a.py::test_par[x[y]]"] = "passed", ["t/test_a.py::test_par[it's]"] = "passed",
       ["t/test_a.py::test_dies"] = "crashed", ["t/test_a.py::test_after"] = "passed",
       ["t/test_a.py::test_teardown"] = "failed",
-    }, states(dir))
+    }, finished.states(dir))
   end))
 
   it("reports what pytest cannot collect", async(function()
@@ -170,7 +117,7 @@ def test_teardown(broken): pass
     local result = runner(dir, "run")
     assert.are.equal(1, result.code)
     assert.matches("t/test_a.py.*nothing_of_the_kind", result.stdout .. result.stderr)
-    assert.are.equal("passed", states(dir)["t/test_b.py::test_ok"])
+    assert.are.equal("passed", finished.states(dir)["t/test_b.py::test_ok"])
   end))
 
   describe("says what is wrong:", function()
@@ -232,7 +179,7 @@ cd "$1" && exec sh -c "$2" </dev/null
 ]] })
     local result = runner(dir, "run")
     assert.are.equal(0, result.code, result.stdout .. result.stderr)
-    for _, state in pairs(states(dir)) do assert.are.equal("passed", state) end
+    for _, state in pairs(finished.states(dir)) do assert.are.equal("passed", state) end
     assert.are.equal(2, lines(dir .. "/created"))
     tidy(dir)
   end))
@@ -242,18 +189,13 @@ cd "$1" && exec sh -c "$2" </dev/null
   }) do
     it("destroys its sandboxes after an interrupt, by " .. how, async(function()
       local dir = shells([[{ "echo $$ >../../pid; sleep 1000" }]], exec, '{ max_parallel = 1, grace = 1 }')
-      local done = task.event()
-      local handle, pid
-      handle, pid = uv.spawn(uv.exepath(), { args = { "run" }, cwd = dir }, function(code)
-        handle:close()
-        done:set(code)
-      end)
-      agents.eventually(function() return read(dir .. "/pid"):find("\n") end, 20)
+      local pid, done = runner.start(dir, "run")
+      eventually(function() return (read(dir .. "/pid") or ""):find("\n") end)
       uv.kill(pid, "sigint")
-      assert.are.equal(130, done:wait())
+      assert.are.equal(130, done:wait().code)
       tidy(dir)
       local test = tonumber(read(dir .. "/pid"))
-      agents.eventually(function() return not agents.alive(test) end)
+      eventually(function() return not agents.alive(test) end)
     end))
   end
 end)

@@ -1,9 +1,10 @@
 --- The docker provider against a real daemon: whole runs of the binary, and what is left of them afterwards.
 
 local uv = require("luv")
-local cjson = require("cjson.safe")
 local async = require("spec.support.async")
 local dockerd = require("spec.support.dockerd")
+local eventually = require("spec.support.eventually")
+local finished = require("spec.support.finished_run")
 local process = require("runner.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
@@ -22,77 +23,13 @@ local function new(options, tests, settings, files)
   return project.new(files)
 end
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
-local function events(dir, name)
-  local list = {}
-  for line in io.lines(dir .. "/test-results/events.ndjson") do
-    local event = assert(cjson.decode(line))
-    if not name or event.event == name then list[#list + 1] = event end
-  end
-  return list
-end
-
---- Final states by test id; each has exactly one.
-local function states(dir)
-  local state = {}
-  for _, event in ipairs(events(dir, "test_finished")) do
-    assert.is_nil(state[event.id], "two final states: " .. event.id)
-    state[event.id] = event.status
-  end
-  for _, event in ipairs(events(dir, "test")) do assert.is_string(state[event.id], "no final state: " .. event.id) end
-  return state
-end
-
-local function output(dir, id)
-  for _, event in ipairs(events(dir, "attempt_finished")) do
-    if event.id == id then return read(dir .. "/test-results/" .. event.log) end
-  end
-end
-
---- Starts the binary; returns its pid, its exit as an event, and what it has said so far.
-local function start(dir, ...)
-  local done, pipes, text = task.event(), { uv.new_pipe(false), uv.new_pipe(false) }, ""
-  local handle, pid
-  handle, pid = uv.spawn(uv.exepath(), {
-    args = { ... }, cwd = dir, stdio = { nil, pipes[1], pipes[2] },
-  }, function(code, signal)
-    handle:close()
-    done:set({ code = code, signal = signal })
-  end)
-  assert(handle, pid)
-  for _, pipe in ipairs(pipes) do
-    pipe:read_start(function(_, bytes)
-      if bytes then text = text .. bytes else pipe:close() end
-    end)
-  end
-  return pid, done, function() return text end
-end
-
-local function eventually(condition, seconds)
-  local deadline = uv.hrtime() + (seconds or 30) * 1e9
-  while not condition() do
-    assert(uv.hrtime() < deadline, "it never came to pass")
-    task.sleep(0.02)
-  end
-end
-
 --- An engine may be a moment behind with removing what has ended.
 local function no_containers()
   eventually(function() return #dockerd.containers() == 0 end)
 end
 
 local function count_events(dir, name)
-  local file = io.open(dir .. "/test-results/events.ndjson")
-  if not file then return 0 end
-  local _, count = file:read("a"):gsub('"event":"' .. name .. '"', "")
-  file:close()
-  return count
+  return #finished.events(dir, name)
 end
 
 describe("docker", function()
@@ -115,6 +52,7 @@ describe("docker", function()
   setup(function()
     state = project.new()
     uv.os_setenv("RUNNER_STATE_DIR", state)
+    uv.os_setenv("XDG_CACHE_HOME", state) -- `gc --all` leaves the user's alone
     task.main(dockerd.start)
     uv.os_setenv("DOCKER_HOST", dockerd.address())
     busybox = task.main(dockerd.busybox)
@@ -124,6 +62,7 @@ describe("docker", function()
     task.main(dockerd.stop)
     uv.os_unsetenv("DOCKER_HOST")
     uv.os_unsetenv("RUNNER_STATE_DIR")
+    uv.os_unsetenv("XDG_CACHE_HOME")
     project.remove_all()
   end)
 
@@ -135,11 +74,11 @@ describe("docker", function()
     assert.are.same({
       hostname = "passed", ["echo $WORD; echo oops >&2"] = "passed", ["exit 3"] = "failed",
       ["kill -9 $$"] = "crashed", ["test $PPID = 1"] = "passed",
-    }, states(dir))
-    assert.are.equal("a b\noops\n", output(dir, "echo $WORD; echo oops >&2"))
-    assert.matches("^%x+\n$", output(dir, "hostname"))
+    }, finished.states(dir))
+    assert.are.equal("a b\noops\n", finished.output(dir, "echo $WORD; echo oops >&2"))
+    assert.matches("^%x+\n$", finished.output(dir, "hostname"))
     no_containers()
-    assert.is_true(#events(dir, "sandbox_ready") >= 1)
+    assert.is_table(finished.find(dir, "sandbox_ready"))
   end))
 
   it("starts ten at once, and the first test does not wait for the last container", docker(function()
@@ -149,7 +88,9 @@ describe("docker", function()
       "{ max_parallel = 10 }")
     local result = runner(dir, "run")
     assert.are.equal(0, result.code, result.stdout .. result.stderr)
-    assert.are.equal(40, #events(dir, "test_finished"))
+    assert.are.equal(40, count_events(dir, "test_finished"))
+    local ready = finished.events(dir, "sandbox_ready")
+    assert.is_true(#ready < 10 or finished.find(dir, "attempt_started").time < ready[10].time)
     no_containers()
   end))
 
@@ -163,9 +104,9 @@ describe("docker", function()
     uv.fs_chmod(dir, 493)
     local result = runner(dir, "run")
     assert.are.equal(1, result.code, result.stdout .. result.stderr)
-    assert.are.equal("1234\n99\n/code\nfrom the host\n", output(dir, "id -u; id -g; pwd; cat data.txt"))
-    assert.are.equal("failed", states(dir)["echo 1 >/code/x"])
-    assert.matches("67108864", output(dir,
+    assert.are.equal("1234\n99\n/code\nfrom the host\n", finished.output(dir, "id -u; id -g; pwd; cat data.txt"))
+    assert.are.equal("failed", finished.states(dir)["echo 1 >/code/x"])
+    assert.matches("67108864", finished.output(dir,
       "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; :"))
     no_containers()
     dockerd.post("/volumes/spec-volume", nil, "DELETE")
@@ -174,7 +115,7 @@ describe("docker", function()
   it("makes a working folder that the image lacks", docker(function()
     local dir = new(('{ image = %q, working_dir = "/a/b" }'):format(busybox), '{ "pwd" }')
     assert.are.equal(0, runner(dir, "run").code)
-    assert.are.equal("/a/b\n", output(dir, "pwd"))
+    assert.are.equal("/a/b\n", finished.output(dir, "pwd"))
   end))
 
   it("re-runs elsewhere what a killed container was running; nothing is lost or counted twice", docker(function()
@@ -182,26 +123,22 @@ describe("docker", function()
     for i = 1, 30 do tests[i] = ("sleep 0.2; echo %d"):format(i) end
     local dir = new(("{ image = %q }"):format(busybox), '{ "' .. table.concat(tests, '", "') .. '" }',
       "{ max_parallel = 4 }")
-    local _, done, text = start(dir, "run")
+    local _, done = runner.start(dir, "run")
     eventually(function() return count_events(dir, "attempt_started") >= 6 end)
     local names = dockerd.containers()
     dockerd.post("/containers/" .. names[1] .. "/kill")
     eventually(function() return count_events(dir, "sandbox_lost") == 1 end)
     dockerd.post("/containers/" .. names[2] .. "/kill", { signal = "SEGV" })
-    assert.are.equal(0, done:wait().code, text())
-    local count = 0
-    for _, status in pairs(states(dir)) do
-      assert.are.equal("passed", status)
-      count = count + 1
-    end
-    assert.are.equal(30, count)
-    assert.matches("it was ended by signal 9", text())
+    local exit, printed = done:wait(), project.read(dir .. "/printed")
+    assert.are.equal(0, exit.code, printed)
+    assert.are.same({ passed = 30 }, finished.counts(dir))
+    assert.matches("it was ended by signal 9", printed)
     no_containers()
   end))
 
   it("leaves nothing when the runner is killed", docker(function()
     local dir = new(("{ image = %q }"):format(busybox), '{ "sleep 60", "sleep 61" }', "{ max_parallel = 2 }")
-    local pid, done = start(dir, "run")
+    local pid, done = runner.start(dir, "run")
     eventually(function() return count_events(dir, "attempt_started") == 2 end)
     assert.are.equal(2, #dockerd.containers())
     uv.kill(pid, "sigkill")
@@ -214,18 +151,19 @@ describe("docker", function()
   end))
 
   local function kill_with_paused(dir)
-    local pid, done = start(dir, "run")
+    local pid, done = runner.start(dir, "run")
     eventually(function() return count_events(dir, "attempt_started") == 2 end)
-    local names = dockerd.containers()
-    for _, name in ipairs(names) do dockerd.post("/containers/" .. name .. "/pause") end
+    local run = finished.find(dir, "run_started").run
+    for _, name in ipairs(dockerd.containers()) do
+      if name:find(run, 1, true) then dockerd.post("/containers/" .. name .. "/pause") end
+    end
     uv.kill(pid, "sigkill")
     done:wait()
-    return names
   end
 
   it("removes by `runner gc` what could not end by itself, and not what lives", docker(function()
     local sleeping = new(("{ image = %q }"):format(busybox), '{ "sleep 60" }')
-    local living, ended = start(sleeping, "run")
+    local living, ended = runner.start(sleeping, "run")
     eventually(function() return count_events(sleeping, "attempt_started") == 1 end)
     local dir = new(("{ image = %q }"):format(busybox), '{ "sleep 60", "sleep 61" }', "{ max_parallel = 2 }")
     kill_with_paused(dir)
@@ -260,11 +198,11 @@ describe("docker", function()
     local first = dockerd.containers()
     assert.are.equal(1, #first)
     assert.are.equal(0, runner(dir, "run").code)
-    assert.are.equal("x\nx\n", output(dir, "echo x >>/kept; cat /kept"))
+    assert.are.equal("x\nx\n", finished.output(dir, "echo x >>/kept; cat /kept"))
     assert.are.same(first, dockerd.containers())
-    project.write(dir, { ["runner.lua"] = read(dir .. "/runner.lua"):gsub("cpus = 1", "cpus = 0.5") })
+    project.write(dir, { ["runner.lua"] = project.read(dir .. "/runner.lua"):gsub("cpus = 1", "cpus = 0.5") })
     assert.are.equal(0, runner(dir, "run").code)
-    assert.are.equal("x\n", output(dir, "echo x >>/kept; cat /kept"))
+    assert.are.equal("x\n", finished.output(dir, "echo x >>/kept; cat /kept"))
     assert.are.equal(1, #dockerd.containers())
     assert.are.equal("", runner(dir, "gc").stdout)
     assert.matches("removed container", runner(dir, "gc", "--all").stdout)
@@ -275,7 +213,7 @@ describe("docker", function()
     local options = '{ dockerfile = "Dockerfile", build_args = { WHO = "me" } }'
     local dir = new(options, '{ "cat /who /app/file; ls /app" }', nil, {
       Dockerfile = "FROM " .. busybox .. "\nARG WHO\nRUN echo $WHO >/who\nCOPY . /app\n",
-      [".dockerignore"] = "runner.lua\ntest-results\nsecret\n", file = "one\n", secret = "x",
+      [".dockerignore"] = "runner.lua\nsecret\n", file = "one\n", secret = "x",
     })
     local function built()
       local result = runner(dir, "run", "-v")
@@ -283,13 +221,13 @@ describe("docker", function()
       return (result.stdout .. result.stderr):find("building the image", 1, true) ~= nil
     end
     assert.is_true(built())
-    assert.are.equal("me\none\nDockerfile\nfile\n", output(dir, "cat /who /app/file; ls /app"))
+    assert.are.equal("me\none\nDockerfile\nfile\n", finished.output(dir, "cat /who /app/file; ls /app"))
     assert.is_false(built())
     project.write(dir, { secret = "y" })
     assert.is_false(built())
     project.write(dir, { file = "two\n" })
     assert.is_true(built())
-    assert.matches("two", output(dir, "cat /who /app/file; ls /app"))
+    assert.matches("two", finished.output(dir, "cat /who /app/file; ls /app"))
   end))
 
   it("uses several daemons in turn, and goes on without one that is down", docker(function()
@@ -307,12 +245,28 @@ describe("docker", function()
     assert.matches("0 fail, 0 absent", result.stdout)
   end))
 
+  it("holds the container of a failed test, and prints the command that opens a shell in it", docker(function()
+    if not os.execute("command -v docker >/dev/null 2>&1") then return pending("needs the docker program") end
+    local dir = new(("{ image = %q }"):format(busybox), '{ "echo this is left >/left; exit 1" }')
+    local pid, done = runner.start(dir, "run", "--hold-failed", "5m")
+    local command = eventually(function()
+      local held = finished.find(dir, "log", { level = "warning" })
+      return held and held.message:match("docker%-1 is held for 300 s because .*: (docker .*)$")
+    end)
+    local inside, replaced = command:gsub(" exec %-it ", " exec -i ")
+    assert.are.equal(1, replaced) -- there is no terminal here
+    assert.are.equal("this is left\n", process.run({ "/bin/sh", "-c", inside .. " -c 'cat /left'" }).stdout)
+    uv.kill(pid, "sigint")
+    assert.are.equal(130, done:wait().code)
+    no_containers()
+  end))
+
   it("names the container that ran out of memory", docker(function()
     local dir = new(('{ image = %q, memory = "32M" }'):format(busybox),
       '{ "dd if=/dev/zero of=/dev/null bs=200M count=1", "true" }')
     local result = runner(dir, "run")
     assert.are.equal(1, result.code)
-    assert.matches("docker%-%d: the kernel killed 1 process for want of memory %(limit 32 MiB%)",
+    assert.matches("docker%-%d: the kernel killed something for want of memory %(limit 32 MiB%)",
       result.stderr .. result.stdout)
   end))
 

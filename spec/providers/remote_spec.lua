@@ -1,14 +1,15 @@
 --- The remote provider: each command goes to a script, as one argument.
 
 local uv = require("luv")
-local cjson = require("cjson.safe")
 local async = require("spec.support.async")
-local agents = require("spec.support.agent_process")
 local contract = require("spec.support.provider_contract")
+local eventually = require("spec.support.eventually")
+local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
 local remote = require("providers.remote")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
+
+local read = project.read
 
 -- As the script of shotgun's own documentation works: everything is printed at the end.
 local BUFFERED = [[#!/usr/bin/python3
@@ -51,23 +52,6 @@ local function shells(tests)
   return ('require "frameworks.command" { tests = %s, run_command = "eval {tests}" }'):format(tests)
 end
 
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
-local function states(dir)
-  local state = {}
-  for line in io.lines(dir .. "/test-results/events.ndjson") do
-    local event = assert(cjson.decode(line))
-    if event.event == "test_finished" then state[event.id] = event.status end
-  end
-  return state
-end
-
 describe("providers.remote", function()
   after_each(project.remove_all)
 
@@ -88,7 +72,7 @@ describe("providers.remote", function()
       assert.are.equal(1, result.code, result.stdout .. result.stderr)
       assert.are.same({
         ["t/test_a.py::test_ok"] = "passed", ["t/test_a.py::test_bad"] = "failed", ["t/test_a.py::test_env"] = "passed",
-      }, states(dir))
+      }, finished.states(dir))
       assert.are.equal("setup\nteardown\n", read(dir .. "/order"))
       assert.are.equal("secret\n", read(dir .. "/token"))
     end))
@@ -99,7 +83,7 @@ describe("providers.remote", function()
       local result = runner(dir, "run")
       assert.are.equal(1, result.code, result.stdout .. result.stderr)
       assert.are.same({ ["true"] = "passed", ["false"] = "failed", ["kill -9 $$"] = "crashed",
-        ['test "$LEVEL" = "two words"'] = "passed" }, states(dir))
+        ['test "$LEVEL" = "two words"'] = "passed" }, finished.states(dir))
     end))
   end
 
@@ -112,7 +96,7 @@ describe("providers.remote", function()
   it("tells a script that fails from tests that do", async(function()
     local dir = new(shells([[{ "true" }]]), '{ execute_command = "echo not logged in >&2; exit 1; :" }')
     local result = runner(dir, "run")
-    assert.are.equal("not_run", states(dir)["true"])
+    assert.are.equal("not_run", finished.states(dir)["true"])
     assert.are.equal(3, result.code)
     assert.matches("status 1: not logged in", result.stdout .. result.stderr, 1, true)
   end))
@@ -120,7 +104,7 @@ describe("providers.remote", function()
   it("ends a call that takes too long", async(function()
     local dir = new(shells([[{ "sleep 1000" }]]), "{ timeout = 0.5 }", "{ grace = 0.2 }")
     assert.are.equal(1, runner(dir, "run").code)
-    assert.are.equal("timed_out", states(dir)["sleep 1000"])
+    assert.are.equal("timed_out", finished.states(dir)["sleep 1000"])
   end))
 
   it("tears down after a set-up that failed, which is tried once", async(function()
@@ -133,15 +117,10 @@ describe("providers.remote", function()
 
   it("tears down after an interrupt", async(function()
     local dir = new(shells([[{ "echo $$ >pid; sleep 1000" }]]), "{}", "{ grace = 1 }")
-    local done = task.event()
-    local handle, pid
-    handle, pid = uv.spawn(uv.exepath(), { args = { "run" }, cwd = dir }, function(code)
-      handle:close()
-      done:set(code)
-    end)
-    agents.eventually(function() return read(dir .. "/pid"):find("\n") end, 20)
+    local pid, done = runner.start(dir, "run")
+    eventually(function() return (read(dir .. "/pid") or ""):find("\n") end)
     uv.kill(pid, "sigint")
-    assert.are.equal(130, done:wait())
+    assert.are.equal(130, done:wait().code)
     assert.are.equal("setup\nteardown\n", read(dir .. "/order"))
   end))
 end)

@@ -352,6 +352,15 @@ describe("provider ssh", function()
     assert.are.equal("from here", finished.find(dir, "attempt_finished").stdout.head)
   end)
 
+  with_hosts("takes a port beside a host's name", 2, function(h)
+    local named = {}
+    for i, server in ipairs(h.servers) do named[i] = ("%q"):format(server.address .. ":" .. server.port) end
+    local dir = new(h:provider({ hosts = "{ " .. table.concat(named, ", ") .. " }", slots = "1" }), 6)
+    local code, text = run(dir)
+    assert.are.equal(0, code, text)
+    for _, server in ipairs(h.servers) do contains(server.log, "Accepted publickey") end
+  end)
+
   it("refuses a host listed twice, and none at all", async(function()
     local code, text = run(new('require("providers.ssh") { hosts = { "a", "a" } }', 1))
     assert.are.equal(78, code)

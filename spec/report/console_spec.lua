@@ -152,6 +152,61 @@ describe("console", function()
     close()
   end))
 
+  it("tells failures in quarantine apart from those that count", async(function()
+    open()
+    begin(5)
+    output()
+    attempt("known", 1, "crashed", { signal = 6, message = "aborted" })
+    finish("known", "crashed", { quarantine = "ticket 12" })
+    assert.are.equal("       CRASH [   0.005s] (1/5) known (SIGABRT, quarantined: ticket 12)\n    aborted\n", output())
+    attempt("shaky", 1, "failed", { retry = true })
+    attempt("shaky", 2, "passed")
+    finish("shaky", "flaky", { attempts = 2, quarantine = true })
+    run("good", "passed")
+    run("bad", "failed", { message = "m" })
+    attempt("also", 1, "failed")
+    finish("also", "failed", { quarantine = true })
+    output()
+    assert.are.equal([[
+────────────
+     Summary [   0.021s] 5 tests run: 2 passed (1 flaky), 1 failed, 2 quarantined
+   FLAKY 2/2 [   0.005s] shaky (quarantined)
+ QUARANTINED [   0.005s] known (SIGABRT, ticket 12)
+             aborted
+             runner run 'ci/my config.lua' known
+ QUARANTINED [   0.005s] also
+             runner run 'ci/my config.lua' also
+        FAIL [   0.005s] bad
+             m
+             runner run 'ci/my config.lua' bad
+]], close())
+  end))
+
+  it("is green, and quiet, about failures that are all in quarantine", async(function()
+    open({ quiet = true, color = "always" })
+    begin(150)
+    for i = 1, 150 do
+      attempt("t" .. i, 1, "failed")
+      finish("t" .. i, "failed", { quarantine = "x" })
+    end
+    assert.are.equal("", output())
+    local text = close({ exit_code = 0 })
+    assert.matches("\27%[32;1m     Summary\27%[0m", text)
+    assert.matches("150\27%[0m \27%[33;1mquarantined", text)
+    assert.is_nil(text:find("\27[31;1m", 1, true)) -- red
+    assert.matches("and 50 more failures in quarantine: runner logs", text)
+  end))
+
+  it("tells an ignored test, which has no attempt", async(function()
+    open({ verbose = true })
+    begin(2)
+    output()
+    finish("a", "skipped", { attempts = 0, duration = 0, reason = "#[ignore]" })
+    assert.are.equal("        SKIP [   0.000s] (1/2) a (#[ignore])\n", output())
+    run("b", "passed")
+    assert.matches("1 test run: .*1 passed.*, 1 skipped", close({ exit_code = 0 }))
+  end))
+
   it("prints only failures and the summary when quiet", async(function()
     open({ quiet = true })
     begin(3)
@@ -233,7 +288,7 @@ describe("console", function()
     for i = 1, 1000 do finish("t" .. i, "not_run",
       { reason = "interrupted by SIGINT", attempts = 0 }) end
     assert.are.equal("", output())
-    local text = close({ exit_code = 130, interrupted = "SIGINT" })
+    local text = close({ exit_code = 130, interrupted = "sigint" })
     assert.matches(" NOT RUN 1000 tests: interrupted by SIGINT\n             t1\n", text)
     assert.matches(" Interrupted by SIGINT", text)
     assert.is_true(select(2, text:gsub("\n", "")) < 12)

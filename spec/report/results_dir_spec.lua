@@ -29,7 +29,7 @@ describe("results_dir", function()
   end)
 
   local function open(dir, options)
-    options = options or {}
+    options = options or { junit = "junit.xml" }
     options.warn = function(message) warnings[#warnings + 1] = message end
     options.wait = 0.05
     local results = results_dir.open(dir, options)
@@ -79,11 +79,24 @@ describe("results_dir", function()
     assert.are.same({ ".runner-results", "junit.xml" }, names(base))
   end)
 
+  it("removes the trace of an earlier run, and no other of its name", function()
+    open(base, { junit = "junit.xml", trace = "t.json" }):close()
+    project.write(base, {
+      ["events.ndjson"] = '{"event":"run_started","trace":"t.json"}\n', ["t.json"] = "old",
+      ["t.json.tmp"] = "of a killed run", ["trace.json"] = "keep",
+    })
+    open(base):close()
+    assert.are.same({ ".runner-results", "trace.json" }, names(base))
+    project.write(base, { ["events.ndjson"] = '{"event":"run_started","trace":"../out"}\n', ["t.json"] = "keep" })
+    open(base)
+    assert.are.same({ ".runner-results", "t.json", "trace.json" }, names(base))
+  end)
+
   it("adds to a stranger's folder without touching anything", function()
-    project.write(base, { ["main.c"] = "keep", [".git/config"] = "keep" })
+    project.write(base, { ["main.c"] = "keep", [".git/config"] = "keep", ["trace.json"] = "keep" })
     open(base):close()
     open(base)
-    assert.are.same({ ".git", ".runner-results", "main.c" }, names(base))
+    assert.are.same({ ".git", ".runner-results", "main.c", "trace.json" }, names(base))
     assert.are.same({ "config" }, names(base .. "/.git"))
   end)
 
@@ -94,6 +107,8 @@ describe("results_dir", function()
       assert.is_truthy(uv.fs_stat(dir .. "/" .. file))
       assert.is_nil(uv.fs_stat(dir .. "/.runner-results"))
     end
+    local dir = project.new({ ["trace.json"] = "keep" })
+    refused(dir, "runner did not make it .* already holds trace.json", { junit = "junit.xml", trace = "trace.json" })
   end)
 
   it("does not follow a link named logs", function()
@@ -134,7 +149,7 @@ describe("results_dir", function()
 
   it("releases the folder at the end of a block", function()
     do
-      local results <close> = results_dir.open(base)
+      local results <close> = results_dir.open(base, {})
       assert.is_truthy(results.path)
     end
     assert.are.equal(base, open(base).path)

@@ -332,6 +332,35 @@ ProxyJump near
     end)
   end)
 
+  with_sshd("offers a key unasked; what the host takes is asked when that is refused", {
+    config = "LogLevel DEBUG1",
+  }, function(server)
+    ssh.connect(server:options()):close()
+    server:wait_log("Accepted publickey")
+    assert.is_nil(server.log:find("method none", 1, true))
+    local config = sshd.write(sshd.path("config"),
+      ("IdentityAgent none\nIdentityFile %s\nIdentityFile %s\n"):format(sshd.key("ed25519", "stranger"),
+        server.key_path))
+    ssh.connect(server:options { key_path = false, config_file = config }):close()
+    server:wait_log("Accepted publickey.*Accepted publickey")
+    assert.is_truthy(server.log:find("method none", 1, true))
+  end)
+
+  -- After the log-in sshd announces its host keys, which nobody answers. Until that is acknowledged it holds back
+  -- what comes next (Nagle's algorithm), and a kernel left alone would acknowledge after 40 ms. The least of several
+  -- counts, because the machine may be busy.
+  with_sshd("starts its first command without waiting for a delayed acknowledgement", {}, function(server)
+    local least = math.huge
+    for _ = 1, 20 do
+      local connection <close> = ssh.connect(server:options())
+      local started = uv.hrtime()
+      connection:exec("true")
+      least = math.min(least, (uv.hrtime() - started) / 1e6)
+      if least < 30 then break end
+    end
+    assert.is_true(least < 30, ("it took %.1f ms at least"):format(least))
+  end)
+
   with_sshd("says when there is no key at all", {}, function(server)
     local config = sshd.write(sshd.path("config"), "IdentityAgent none\nIdentityFile /nowhere/id\n")
     expect(failure(ssh.connect, server:options { key_path = false, config_file = config }),

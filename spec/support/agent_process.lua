@@ -8,9 +8,10 @@ local uv = require("luv")
 local assert = require("luassert")
 local async = require("spec.support.async")
 local connect = require("runner.agent").connect
+local project = require("spec.support.project")
 local task = require("runner.task")
 
-local M = {}
+local M = { read = project.read, eventually = require("spec.support.eventually") }
 
 local function program()
   local other = os.getenv("RUNNER_AGENT")
@@ -159,37 +160,17 @@ function M.sh(agent, script, spec)
   return M.run(agent, spec)
 end
 
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
 --- Is there such a process, other than a dead one?
 ---@param pid integer|string
 function M.alive(pid)
-  local stat = read(("/proc/%d/stat"):format(pid))
+  local stat = M.read(("/proc/%d/stat"):format(pid))
   local state = stat and stat:match("^.*%) (%a)")
   return state ~= nil and state ~= "Z" and state ~= "X"
 end
 
 --- Peak resident memory of a living process, in bytes.
 function M.peak_memory(pid)
-  return 1024 * tonumber(read(("/proc/%d/status"):format(pid)):match("VmHWM:%s*(%d+)"))
+  return 1024 * tonumber(M.read(("/proc/%d/status"):format(pid)):match("VmHWM:%s*(%d+)"))
 end
-
---- Waits until the condition holds; what it waits for has no event of its own (a process that is not ours ends).
----@async
-function M.eventually(condition, seconds)
-  local start = uv.hrtime()
-  while not condition() do
-    assert((uv.hrtime() - start) / 1e9 < (seconds or 5), "it did not come true in time")
-    task.sleep(0.002)
-  end
-end
-
-M.read = read
 
 return M

@@ -120,6 +120,19 @@ function M.busybox()
   return name
 end
 
+--- Makes an image without a shell, and with one program, /bin/busybox: "runner-spec/bare:1".
+---@return string name
+---@async
+function M.bare()
+  local name = "runner-spec/bare:1"
+  if images[name] then return name end
+  local folder = base_folder()
+  shell('find "$1/bin" -type l -delete', folder)
+  import(name, folder)
+  images[name] = true
+  return name
+end
+
 --- Makes an image with a shell, Python and pytest: "runner-spec/python:1".
 ---@return string name
 ---@async

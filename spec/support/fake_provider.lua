@@ -92,7 +92,7 @@ local function stream(faults, rng)
   function handlers.kill(request)
     local command = link.running[request.id]
     if command then
-      if request.grace_ms ~= 0xFFFFFFFF then exit(command, 1, 15, frame.exit_flags.killed) end
+      if request.grace_ms ~= frame.KILL_NEVER then exit(command, 1, 15, frame.exit_flags.killed) end
       return
     end
     for _, lane in pairs(link.lanes) do

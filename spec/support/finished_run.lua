@@ -2,28 +2,37 @@
 
 local cjson = require("cjson.safe")
 local assert = require("luassert")
+local project = require("spec.support.project")
 
 local M = {}
 
---- The events so far; a line that is being written does not count.
+--- The events so far, or those of one name; a line that is being written does not count.
 ---@param dir string folder of the configuration
+---@param name string?
 ---@return table[]
-function M.events(dir)
+function M.events(dir, name)
   local list = {}
-  local file = io.open(dir .. "/test-results/events.ndjson", "rb")
-  if not file then return list end
-  for line in file:read("a"):gmatch("([^\n]*)\n") do list[#list + 1] = assert(cjson.decode(line)) end
-  file:close()
+  for line in (project.read(dir .. "/test-results/events.ndjson") or ""):gmatch("([^\n]*)\n") do
+    local event = assert(cjson.decode(line))
+    if not name or event.event == name then list[#list + 1] = event end
+  end
   return list
 end
 
 --- The first event of that name for which `fields` hold.
 function M.find(dir, name, fields)
-  for _, event in ipairs(M.events(dir)) do
-    local same = event.event == name
+  for _, event in ipairs(M.events(dir, name)) do
+    local same = true
     for key, value in pairs(fields or {}) do same = same and event[key] == value end
     if same then return event end
   end
+end
+
+--- What the first attempt at a test has printed, whole.
+---@param id string? default: of the first that ended
+---@return string
+function M.output(dir, id)
+  return project.read(dir .. "/test-results/" .. M.find(dir, "attempt_finished", { id = id }).log)
 end
 
 --- Final states by test id; asserts that each test has exactly one, and that each attempt ended once.

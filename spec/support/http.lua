@@ -1,20 +1,17 @@
 --- What the specs of runner.http share: a folder for unix sockets, errors looked at, patience, plain servers.
 
 local errors = require("runner.errors")
-local task = require("runner.task")
+local project = require("spec.support.project")
 local uv = require("luv")
 
-local M = {}
+local M = { wait_until = require("spec.support.eventually") }
 
 --- A temporary folder, removed with what is in it when its scope ends.
 ---@return { path: string }
 function M.folder()
   local path = assert(uv.fs_mkdtemp("/tmp/runner-http-XXXXXX"))
   return setmetatable({ path = path }, {
-    __close = function()
-      for name in uv.fs_scandir_next, uv.fs_scandir(path) do uv.fs_unlink(path .. "/" .. name) end
-      uv.fs_rmdir(path)
-    end,
+    __close = function() project.remove(path) end,
   })
 end
 
@@ -25,15 +22,6 @@ function M.failure(fn, ...)
   assert(not ok, "no error was raised")
   assert(errors.is(err), tostring(err))
   return err
-end
-
---- Waits until `condition()` is true.
----@async
-function M.wait_until(condition)
-  local ok = task.deadline(20, function()
-    while not condition() do task.sleep(0.001) end
-  end)
-  assert(ok, "the condition never came true")
 end
 
 --- A handler that answers with what the request was.

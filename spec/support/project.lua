@@ -34,16 +34,27 @@ function M.new(files)
   return dir
 end
 
-local function remove(path)
+--- A file's text; nil when there is none.
+---@param path string
+---@return string?
+function M.read(path)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+--- Removes a file, or a folder with all that is in it.
+---@param path string
+function M.remove(path)
   local stat = uv.fs_lstat(path)
   if stat and stat.type == "directory" then
-    local request = uv.fs_scandir(path)
-    while request do
-      local name = uv.fs_scandir_next(request)
-      if not name then
-        break
-      end
-      remove(path .. "/" .. name)
+    local scan = uv.fs_scandir(path)
+    local name = scan and uv.fs_scandir_next(scan)
+    while name do
+      M.remove(path .. "/" .. name)
+      name = uv.fs_scandir_next(scan)
     end
     uv.fs_rmdir(path)
   else
@@ -54,7 +65,7 @@ end
 --- Remove every folder that `new` made.
 function M.remove_all()
   for i, dir in ipairs(made) do
-    remove(dir)
+    M.remove(dir)
     made[i] = nil
   end
 end

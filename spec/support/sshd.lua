@@ -3,9 +3,10 @@
 
 local uv = require("luv")
 local process = require("runner.process")
+local project = require("spec.support.project")
 local task = require("runner.task")
 
-local M = {}
+local M = { read = project.read }
 
 local SSHD = "/usr/sbin/sshd"
 local root -- the temporary folder
@@ -54,18 +55,9 @@ function M.key(kind, name, passphrase)
   return path
 end
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
-M.read = read
-
 --- "type base64" of a key pair.
 function M.public(path)
-  return (read(path .. ".pub"):match("^%S+ %S+"))
+  return (M.read(path .. ".pub"):match("^%S+ %S+"))
 end
 
 local function free_port()
@@ -115,7 +107,7 @@ function Server:connections()
       for child, of in pairs(parents) do
         local file = of == pid and io.open("/proc/" .. child .. "/comm")
         if file then
-          if file:read("a"):find("^sshd") then found[#found + 1] = child end
+          if (file:read("a") or ""):find("^sshd") then found[#found + 1] = child end
           file:close()
         end
       end
@@ -162,13 +154,13 @@ function M.with(options, fn)
     authorized[i] = ('environment="HOME=%s" %s\n'):format(home, M.public(path))
   end
   local config = {
+    options.config or "", -- what is said first holds
     ("Port %d"):format(server.port), "ListenAddress " .. server.address, "UsePAM no", "StrictModes no",
     "PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin yes",
       "LogLevel VERBOSE",
     "PidFile none", "PermitUserEnvironment yes", "AuthorizedKeysFile "
       .. write(M.path("authorized_keys"),
       table.concat(authorized), 420),
-    options.config or "",
   }
   for _, path in ipairs(host_keys) do config[#config + 1] = "HostKey " .. path end
 

@@ -2,16 +2,10 @@
 
 local uv = require("luv")
 local hash = require("runner.core.hash")
+local project = require("spec.support.project")
 local system = require("runner.core.system")
 
-local M = {}
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read("a")
-  file:close()
-  return bytes
-end
+local M = { remove = project.remove }
 
 function M.write(path, bytes, mode)
   local file = assert(io.open(path, "wb"))
@@ -35,7 +29,7 @@ function M.describe(root, prefix, result)
     elseif kind == "link" then
       result[path] = "link " .. uv.fs_readlink(full)
     else
-      local bytes = read(full)
+      local bytes = project.read(full)
       if #bytes > 60 then bytes = ("%d bytes %s"):format(#bytes, ("%q"):format(hash.sha256(bytes))) end
       result[path] = ("file %o %s"):format(mode, bytes)
     end
@@ -44,17 +38,6 @@ function M.describe(root, prefix, result)
 end
 
 local NAMES = { "a", "b", "a-b", "a b", "ä", "new\nline", "\255", ".hidden", "-x", "a.b", "*", "[", "'", "~" }
-
-local function remove(path)
-  if system.lstat(path) == "directory" then
-    local scan = uv.fs_scandir(path)
-    for name in function() return (uv.fs_scandir_next(scan)) end do remove(path .. "/" .. name) end
-    uv.fs_rmdir(path)
-  else
-    uv.fs_unlink(path)
-  end
-end
-M.remove = remove
 
 --- Makes or unmakes one thing somewhere in the tree.
 ---@param random fun(n: integer): integer
@@ -67,16 +50,16 @@ function M.change(root, random)
   end
   local path = folder .. "/" .. NAMES[random(#NAMES)]
   local what = random(8)
-  if what <= 2 then remove(path) end
+  if what <= 2 then M.remove(path) end
   if system.lstat(path) == "directory" and what ~= 3 then return end
   if what <= 5 then
-    remove(path)
+    M.remove(path)
     M.write(path, ("x"):rep(random(4) == 1 and random(200000) or random(30)), ({ 420, 493, 384, 292 })[random(4)])
   elseif what == 6 then
-    remove(path)
+    M.remove(path)
     assert(uv.fs_symlink(NAMES[random(#NAMES)], path))
   else
-    remove(path)
+    M.remove(path)
     assert(uv.fs_mkdir(path, 493))
   end
 end

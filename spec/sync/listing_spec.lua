@@ -184,6 +184,26 @@ describe("hash cache", function()
     assert.is_nil(cache.open("/other"):get("a", 1, 2, 3, 4))
   end))
 
+  it("forgets projects that were not synced for a month", with(function(home)
+    local function save(root)
+      local one = cache.open(root)
+      one:set("a", 1, 2, 3, 4, ("h"):rep(32), 1e9 | 0)
+      one:save()
+    end
+    local folder = home .. "/runner/hashes"
+    save("/gone")
+    local gone = folder .. "/" .. next(tree.describe(folder))
+    uv.fs_utime(gone, os.time() - 40 * 86400, os.time() - 40 * 86400)
+    local used = cache.open("/gone")
+    assert.is_string(used:get("a", 1, 2, 3, 4))
+    used:save() -- unchanged, but used
+    save("/other")
+    assert.is_truthy(uv.fs_stat(gone))
+    uv.fs_utime(gone, os.time() - 40 * 86400, os.time() - 40 * 86400)
+    save("/another")
+    assert.is_nil(uv.fs_stat(gone))
+  end))
+
   it("does not trust a file that was written a moment before it was read", with(function()
     local one = cache.open("/project")
     one:set("a", 1, 2, 999999990, 4, ("h"):rep(32), 1000000000)

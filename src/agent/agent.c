@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "artifact.h"
+#include "expire.h"
 #include "sync.h"
 
 enum {
@@ -341,6 +342,10 @@ static bool begin(void) {
   close_strays();
   setsid(); /* fails for a group's leader, which is then alone in it anyway */
   prctl(PR_SET_CHILD_SUBREAPER, 1);
+  /* Somebody may have stopped us by the time our parent goes: then we wake up, to see that our input has ended. */
+  prctl(PR_SET_PDEATHSIG, SIGCONT);
+  /* Somebody may have stopped us when our parent goes: then we have to wake up to see that our input has ended. */
+  prctl(PR_SET_PDEATHSIG, SIGCONT);
   agent.epoll = -1;
   if (!reserve_descriptors() || !more_files() || !quiet_signals()) return false;
   agent.epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -348,6 +353,7 @@ static bool begin(void) {
   fcntl(STDIN_FILENO, F_SETFL, fcntl(STDIN_FILENO, F_GETFL) | O_NONBLOCK);
   fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) | O_NONBLOCK);
   tree_start();
+  oom_begin();
   input_source.ready = input_ready;
   output_source.ready = output_ready;
   signal_source.ready = signal_ready;
@@ -412,6 +418,7 @@ static void farewell(void) {
 
 int agent_main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--hash") == 0) return agent_hash();
+  if (argc > 1 && strcmp(argv[1], "--expire") == 0) return expire_main(argc - 2, argv + 2);
   if (argc > 1) {
     fprintf(stderr,
             "usage: %s\nThe runner's agent, protocol %d: speaks frames on stdin and stdout.\n",
@@ -429,5 +436,7 @@ int agent_main(int argc, char **argv) {
   sync_end_all();
   artifact_end_all();
   file_remove_folders();
+  close(STDOUT_FILENO); /* the host need not wait for the rest */
+  expire_idle();
   return failed ? 70 : 0;
 }

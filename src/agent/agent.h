@@ -62,7 +62,7 @@ struct command {
   int64_t deadline_at, strike_at, linger_until, sweep_until, look_at;
   int strike_pause; /* ms until the next SIGKILL, doubling */
   int status;
-  int64_t wall_us;
+  int64_t wall_us, oom_kills; /* the latter: when it started */
   struct rusage usage;
   struct leak *leaks;
   size_t leak_count;
@@ -147,11 +147,16 @@ void tree_leaks(struct command *c, const struct process *list, size_t count);
 void tree_kill_unowned(void);
 void tree_kill_all(void); /* returns when nothing is left, or nothing more can be done */
 
+/* oom.c */
+void oom_begin(void);
+int64_t oom_kills(void); /* so far, around us; 0 where that is not known */
+
 /* file.c */
 int file_put(const struct put_frame *put);
 int file_mkdtemp(struct slice prefix, char path[static 4096]);
 void file_remove_folders(void);
 void file_make_parents(char *path);                  /* changed only meanwhile */
 void file_remove_tree(int parent, const char *name); /* as far as that is possible */
+extern int64_t file_remove_until; /* monotonic µs after which nothing more is removed; 0: never */
 
 #endif

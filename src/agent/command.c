@@ -224,6 +224,7 @@ static void start(struct command *c) {
   struct launch *launch = c->launch;
   queued_bytes -= launch->size;
   c->started_us = monotonic_us();
+  c->oom_kills = oom_kills();
   if (launch->deadline_ms) c->look_at = c->deadline_at = c->started_us / 1000 + launch->deadline_ms;
   c->state = COMMAND_RUNNING;
   activate(c);
@@ -399,11 +400,18 @@ static void empty_pipes(struct command *c) {
   }
 }
 
+/* What a SIGKILL from nowhere was about; and the failure of one whose child got it. */
+static const char *lack_of_memory(const struct command *c) {
+  bool fine = WIFEXITED(c->status) ? WEXITSTATUS(c->status) == 0 : WTERMSIG(c->status) != SIGKILL;
+  if (fine || c->killed || c->timed_out || oom_kills() == c->oom_kills) return "";
+  return "the kernel killed a process here for want of memory";
+}
+
 static void finish(struct command *c) {
   if (WIFSIGNALED(c->status))
-    end(c, EXIT_SIGNALLED, (uint32_t)WTERMSIG(c->status), "");
+    end(c, EXIT_SIGNALLED, (uint32_t)WTERMSIG(c->status), lack_of_memory(c));
   else
-    end(c, EXIT_EXITED, (uint32_t)WEXITSTATUS(c->status), "");
+    end(c, EXIT_EXITED, (uint32_t)WEXITSTATUS(c->status), lack_of_memory(c));
   if (!agent.active) tree_kill_unowned();
 }
 

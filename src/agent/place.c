@@ -81,16 +81,30 @@ static const struct held *find_held(const char *base) {
   return held;
 }
 
-/* 0, EBUSY, or another errno. */
-static int take_lock(struct place *place, const char *base, int number) {
+/* Whether home is still what lies under that name: it may have expired just now. */
+static bool is_there(int key, int number, int home) {
+  char name[16];
+  struct stat opened, named;
+  snprintf(name, sizeof name, "%d", number);
+  return fstat(home, &opened) == 0 && fstatat(key, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+         opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+}
+
+/* 0, EBUSY, ESTALE, or another errno. The lock's time says when the folder was last used. */
+static int take_lock(struct place *place, int key, const char *base, int number) {
   if (place->own && find_held(base)) return 0; /* from an earlier sync of this agent */
-  int fd = openat(place->home, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  int fd = openat(place->home, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), error = 0;
   if (fd < 0) return errno;
   /* A file system without locks has one agent at a time, or bad luck. */
-  if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+  if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+    error = EBUSY;
+  else if (!is_there(key, number, place->home))
+    error = ESTALE;
+  if (error) {
     close(fd);
-    return EBUSY;
+    return error;
   }
+  futimens(fd, NULL);
   if (place->own) {
     struct held *held = must(malloc(sizeof *held));
     *held = (struct held){must(strdup(base)), number, fd, all_held};
@@ -107,7 +121,7 @@ static int open_number(struct place *place, int key, const char *base, int numbe
   snprintf(place->path, sizeof place->path, "%s", base);
   place->home = dup(key);
   if (place->home < 0 || !descend(&place->home, place->path, name)) return errno;
-  int error = take_lock(place, base, number);
+  int error = take_lock(place, key, base, number);
   if (error || !place->own) return error;
   mkdirat(place->home, "tree", 0755);
   place->root = openat(place->home, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -126,12 +140,12 @@ static int open_given(struct place *place, const char *folder) {
   return place->root < 0 ? errno : 0;
 }
 
-int place_open(struct place *place, const char *key, const char *folder) {
+static int try_open(struct place *place, const char *key, const char *folder) {
   char base[PATH_MAX] = "";
   *place = (struct place){.home = -1, .root = -1, .lock = -1, .own = !*folder};
   int fd = open_place(base);
   if (fd < 0) {
-    strcpy(place->path, "a folder for the agent's files");
+    strcpy(place->path, "none of XDG_CACHE_HOME, ~/.cache, TMPDIR, /tmp and /var/tmp can be ours");
     return EACCES;
   }
   int error = EBUSY;
@@ -152,6 +166,22 @@ int place_open(struct place *place, const char *key, const char *folder) {
   return error;
 }
 
+int place_open(struct place *place, const char *key, const char *folder) {
+  int error = try_open(place, key, folder);
+  /* Somebody removed what was found to be idle, see expire.c. */
+  for (int i = 0; i < 3 && (error == ESTALE || error == ENOENT); i++)
+    error = try_open(place, key, folder);
+  return error;
+}
+
+int place_trees(char path[static PATH_MAX]) {
+  int fd = open_place(path);
+  if (fd >= 0 && strlen(path) < PATH_MAX - 64) descend(&fd, path, "trees");
+  return fd;
+}
+
+bool place_used(void) { return all_held != NULL; }
+
 void place_close(struct place *place) {
   if (place->home >= 0) close(place->home);
   if (place->root >= 0) close(place->root);
@@ -166,7 +196,7 @@ int place_sibling(const struct place *place, int *number, int *tree) {
     char name[32];
     snprintf(name, sizeof name, "../%d", (*number)++);
     int home = open_folder(place->home, name);
-    if (home < 0) return -1; /* they are numbered without gaps */
+    if (home < 0) continue; /* none so far, or it has expired */
     if (fstat(home, &st) == 0 && st.st_ino != own.st_ino) {
       *tree = open_folder(home, "tree");
       if (*tree >= 0) return home;

@@ -1,7 +1,7 @@
 /*
  * The agent's place on its host: what it keeps there from run to run, in a folder that belongs to
  * its user alone. PLACE/trees/KEY/N holds, for each synced folder, `lock`, `manifest` and, when the
- * folder is one of ours, `tree`, the folder itself.
+ * folder is one of ours, `tree`, the folder itself. What nobody uses any more expires (expire.h).
  */
 #ifndef RUNNER_AGENT_PLACE_H
 #define RUNNER_AGENT_PLACE_H
@@ -20,6 +20,10 @@ struct place {
  * one. Returns 0 or errno (EBUSY: somebody is syncing into it); then path names the culprit. */
 int place_open(struct place *place, const char *key, const char *folder);
 void place_close(struct place *place);
+
+/* PLACE/trees, made when missing: a descriptor and its path, or -1. */
+int place_trees(char path[static PATH_MAX]);
+bool place_used(void); /* has a folder of ours been taken? */
 
 /* Other folders of ours under the same key: opens the next one's place read only, -1 at the end. */
 int place_sibling(const struct place *place, int *number, int *tree);

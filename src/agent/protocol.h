@@ -62,7 +62,8 @@
  *   INPUT_CREDIT  u8 stream, u32 bytes of INPUT that have reached the child (or found nobody left)
  *   EXIT     u8 kind (EXIT_…), u32 exit code, signal or errno, u8 flags (EXIT_TIMED_OUT, _KILLED),
  *            u64 wall, user and system time in µs, u64 peak memory in bytes, str message ("", or why
- *            it could not start, naming the culprit: "chdir …" or "execve …"), u32 n, n × leak.
+ *            it could not start, naming the culprit: "chdir …" or "execve …", or that the kernel ran out of
+ *            memory meanwhile), u32 n, n × leak.
  *            leak = u32 pid, str command line, str its RUNNER_TEST_ID ("" if none): a process that
  *            still ran LINGER_MS after the first process had ended. Leaks are killed.
  *            The last frame of a command: every OUT comes before it.

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "expire.h"
 #include "manifest.h"
 #include "place.h"
 #include "reuse.h"
@@ -119,6 +120,13 @@ static void fail(struct sync *s, int error, const char *path) {
   end(s);
 }
 
+/* Names the whole path: where it is decides how it can be mended. */
+static void fail_at(struct sync *s, int error, const struct entry *e) {
+  char path[2 * PATH_MAX];
+  snprintf(path, sizeof path, "%s/%s", s->place.path, e->path);
+  fail(s, error, path);
+}
+
 static struct sync *find(uint32_t id) {
   struct sync *s = all;
   while (s && s->id != id) s = s->next;
@@ -139,15 +147,18 @@ static bool is_wanted(const struct sync *s, const struct entry *e) {
 }
 
 static void begin_work(struct sync *s) {
+  uint64_t new_bytes = 0;
   s->phase = DELETING;
   s->at = s->earlier.count;
-  for (size_t i = 0; i < s->wanted.count; i++) {
+  for (size_t i = 0; i < s->wanted.count && !s->known; i++) {
     const struct entry *old = manifest_find(&s->earlier, s->wanted.entries[i].path);
     struct entry *e = &s->wanted.entries[i];
     if (old && old->kind == ENTRY_FILE && old->kind == e->kind && old->size == e->size &&
         memcmp(old->hash, e->hash, sizeof e->hash) == 0)
       e->stamp = old->stamp;
+    if (e->stamp.inode == 0) new_bytes += e->size; /* never came, as far as is known */
   }
+  if (s->place.own && new_bytes > 0) expire_for_room(s->place.root, new_bytes);
 }
 
 void sync_begin(uint32_t id, const struct sync_frame *frame) {
@@ -353,10 +364,13 @@ static void step_check(struct sync *s) {
     error = make_link(s, parent, name, e);
   else
     error = check_file(s, parent, name, e, index);
-  if (error) fail(s, error, e->path);
+  if (error) fail_at(s, error, e);
 }
 
+/* Zeros are left out: what is sparse on the host stays so. */
 static int write_all(int fd, struct slice bytes) {
+  bool zeros = bytes.bytes[0] == 0 && memcmp(bytes.bytes, bytes.bytes + 1, bytes.size - 1) == 0;
+  if (zeros) return lseek(fd, (off_t)bytes.size, SEEK_CUR) < 0 ? errno : 0;
   while (bytes.size > 0) {
     ssize_t put = write(fd, bytes.bytes, bytes.size);
     if (put < 0 && errno != EINTR) return errno;
@@ -395,7 +409,7 @@ const char *sync_chunk(uint32_t id, uint32_t index, struct slice bytes) {
   if (bytes.size > s->left && !error) return "a CHUNK beyond the end of its file";
   if (!error) error = write_all(s->part.file, bytes);
   if (error) {
-    fail(s, error, e->path);
+    fail_at(s, error, e);
     return NULL;
   }
   sha256_add(&s->hash, bytes.bytes, bytes.size);
@@ -405,10 +419,12 @@ const char *sync_chunk(uint32_t id, uint32_t index, struct slice bytes) {
   sha256_end(&s->hash, digest);
   if (memcmp(digest, e->hash, sizeof digest) != 0)
     error = EILSEQ;
+  else if (ftruncate(s->part.file, (off_t)e->size) < 0)
+    error = errno;
   else
     error = place_part(s, &s->part, parent, name, e);
   if (error) {
-    fail(s, error, e->path);
+    fail_at(s, error, e);
   } else if (++s->received == s->need_count && s->phase == RECEIVING) {
     finish(s);
   }

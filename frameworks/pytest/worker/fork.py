@@ -66,8 +66,7 @@ def crashed(token, status, duration):
             name = signal.Signals(number).name
         except ValueError:
             name = "signal %d" % number
-        result.update(signal=number, signal_name=name,
-                      message="the test's process was ended by %s" % name)
+        result.update(signal=number, message="the test's process was ended by %s" % name)
     else:
         code = os.WEXITSTATUS(status)
         result.update(exit_code=code,

@@ -2,6 +2,7 @@
 
 local cjson = require("cjson.safe")
 local options = require("runner.cli.options")
+local text = require("runner.text")
 
 local M = {
   name = "collect",
@@ -11,7 +12,7 @@ local M = {
 
 local function print_text(tests)
   for _, test in ipairs(tests) do
-    io.stdout:write((test.id:gsub("%c", function(c) return ("\\x%02x"):format(c:byte()) end)), "\n")
+    io.stdout:write(text.escape(test.id), "\n")
   end
 end
 
@@ -27,7 +28,7 @@ local function print_json(tests, problems)
   for i, test in ipairs(tests) do
     list[i] = {
       id = test.id, name = test.name, file = test.file, line = test.line, group = test.group,
-      tags = test.tags and test.tags[1] and test.tags or nil,
+      tags = test.tags and test.tags[1] and test.tags or nil, ignored = test.ignored,
     }
   end
   io.stdout:write(('{"tests":%s,"problems":%s}\n'):format(array(list), array(problems)))
@@ -38,6 +39,9 @@ end
 ---@async
 function M.run(args)
   local config = options.load(args)
+  local history = require("runner.history").of(config, function(message)
+    io.stderr:write("runner: ", message, "\n")
+  end)
   local problems = {}
   -- No results folder and no log: only what could not be collected is kept.
   local bus = {
@@ -51,8 +55,8 @@ function M.run(args)
     end,
   }
   local run = require("runner.run").new({
-    id = require("runner.cli.run").run_id(), settings = config, names = config.filters, bus = bus,
-    collect_only = true,
+    id = require("runner.cli.run").run_id(), settings = config, past = options.past(config, history),
+    history = history, bus = bus, collect_only = true,
   })
   local code = run:execute()
   local tests = run.selected or {}

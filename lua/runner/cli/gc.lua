@@ -16,7 +16,7 @@ local M = {
 function M.configure(cmd)
   cmd:usage("Usage: runner gc [OPTION...]")
   cmd:flag("-n --dry-run"):description("Only tell what would be removed.")
-  cmd:flag("-a --all"):description("Also what is kept for later runs (reuse = true).")
+  cmd:flag("-a --all"):description("Also what is kept for later runs: containers (reuse = true), synced folders.")
 end
 
 local function providers_of(dead)

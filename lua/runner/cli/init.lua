@@ -14,10 +14,13 @@ local M = {}
 local COMMANDS = {
   { "run", "runner.cli.run" },
   { "collect", "runner.cli.collect" },
+  { "plan", "runner.cli.plan" },
+  { "simulate", "runner.cli.simulate" },
   { "validate", "runner.cli.validate" },
   { "init", "runner.cli.init_config" },
   { "logs", "runner.cli.logs" },
   { "report", "runner.cli.report" },
+  { "history", "runner.cli.history" },
   { "gc", "runner.cli.gc" },
   { "provider", "runner.cli.provider" },
   { "completion", "runner.cli.completion" },
@@ -200,6 +203,7 @@ function M.main(argv)
   if ok then
     return result
   end
+  result = require("runner.errors").coerce(result, "internal") -- no handler is called where memory ran out
   local text = "runner: " .. require("runner.errors").describe(result) .. "\n"
   if EXIT[result.kind] == EXIT.internal then
     text = ("%s%s\nThis is a mistake in runner %s, not in your tests.\n")

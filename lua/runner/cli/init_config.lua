@@ -4,6 +4,8 @@
 local uv = require("luv")
 local config = require("runner.config")
 local errors = require("runner.errors")
+local file = require("runner.file")
+local path = require("runner.path")
 local plugin = require("runner.plugin")
 local schema = require("runner.config.schema")
 
@@ -17,14 +19,50 @@ function M.configure(cmd)
   cmd:usage("Usage: runner init [OPTION...]")
   cmd:option("--provider"):choices(plugin.builtin.provider):default("local"):show_default(false)
     :description("Where tests run (default: local, on this machine).")
-  cmd:option("--framework"):choices(plugin.builtin.framework):default("pytest"):show_default(false)
-    :description("What finds and runs the tests (default: pytest).")
+  cmd:option("--framework"):choices(plugin.builtin.framework)
+    :description("What finds and runs the tests (default: what the project looks like, else pytest).")
   cmd:option("-c --config"):argname("FILE"):default(config.DEFAULT):show_default(false)
     :description("The file to write (default: runner.lua).")
 end
 
+--- Files by which a project's framework is known, in order of precedence.
+local SIGNS = {
+  { "Cargo.toml", "cargo" },
+  { "go.mod", "go" },
+  { ".rspec", "rspec" },
+  { ".busted", "busted" },
+  { "CMakeLists.txt", "ctest" },
+}
+
+--- JavaScript frameworks by what package.json names.
+local PACKAGES = { "vitest", "jest", "mocha" }
+
+--- What a project looks like.
+---@param dir string
+---@return string framework
+function M.detect(dir)
+  for _, sign in ipairs(SIGNS) do
+    if uv.fs_stat(dir .. "/" .. sign[1]) then return sign[2] end
+  end
+  local manifest = file.read(dir .. "/package.json") or ""
+  for _, name in ipairs(PACKAGES) do
+    if manifest:find(('"%s"%%s*:'):format(name)) then return name end
+  end
+  return "pytest"
+end
+
 --- A first group for each framework: it runs as it is.
 local GROUPS = {
+  cargo = [[
+    tests = cargo {
+      --workspace = true,
+      --package = { "core", "cli" },
+      --features = { "extra" },
+      --include_ignored = true,
+      --via = "nextest", -- with the project's .config/nextest.toml
+    },
+    --docs = cargo { doc = true },
+]],
   pytest = [[
     tests = pytest {
       --paths = { "tests" },
@@ -35,12 +73,72 @@ local GROUPS = {
       --isolation = "worker", -- "test": each test in a process of its own
     },
 ]],
+  busted = [[
+    tests = busted {
+      --paths = { "spec" },
+      --lua = "lua5.1",
+      --args = { "--exclude-tags", "slow" },
+      --isolation = "batch", -- "test": each test in a process of its own
+    },
+]],
+  go = [[
+    tests = go {
+      --packages = { "./..." },
+      --race = true,
+      --tags = { "integration" },
+      --isolation = "batch", -- "test": each test in a process of its own
+    },
+]],
+  gtest = [[
+    tests = gtest {
+      binaries = { "build/*_test" },
+      --build_command = "cmake --build build",
+      --isolation = "batch", -- "test": each test in a process of its own
+    },
+]],
+  ctest = [[
+    tests = ctest {
+      build_dir = "build",
+      --build_command = "cmake --build build",
+      --config = "Debug", -- for generators with several
+    },
+]],
+  vitest = [[
+    tests = vitest {
+      --paths = { "src" },
+      --config = "vitest.config.ts",
+      --args = { "--no-coverage" },
+    },
+]],
+  jest = [[
+    tests = jest {
+      --paths = { "src" },
+      --config = "jest.config.js",
+    },
+]],
+  mocha = [[
+    tests = mocha {
+      --paths = { "test" },
+      --config = ".mocharc.yml",
+    },
+]],
+  rspec = [[
+    tests = rspec {
+      --paths = { "spec" },
+      --command = { "bundle", "exec", "rspec" },
+      --args = { "--tag", "~slow" },
+      --isolation = "batch", -- "test": each example in a process of its own
+    },
+]],
   command = [[
     tests = command {
       -- prints the names of the tests, one a line
       discover_command = "printf 'one\\ntwo\\n'",
       -- runs one; {tests} is its name; exit status 0 means passed
       run_command = "echo running {tests}",
+      -- many in one command, whose results are JUnit XML (or TAP: results.tap, "-" for stdout)
+      --run_command = "mytool --junit {result_file} {tests}",
+      --test_id_format = "{classname} {name}",
     },
 ]],
 }
@@ -128,7 +226,8 @@ function M.run(args)
   elseif not fd then
     errors.raise("usage", ("cannot write %s: %s"):format(args.config, why))
   end
-  local text = M.template(args.provider, args.framework)
+  local framework = args.framework or M.detect(path.dirname(path.absolute(args.config)))
+  local text = M.template(args.provider, framework)
   local written, write_error = uv.fs_write(fd, text)
   uv.fs_close(fd)
   if written ~= #text then

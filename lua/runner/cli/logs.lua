@@ -3,9 +3,11 @@
 local blocks = require("runner.report.console.blocks")
 local attempt_log = require("runner.attempt_log")
 local errors = require("runner.errors")
-local events = require("runner.events")
+local event_log = require("runner.event_log")
 local last_run = require("runner.cli.last_run")
+local options = require("runner.cli.options")
 local regex = require("runner.regex")
+local retry = require("runner.retry")
 local streams = require("runner.report.console.stream")
 local styles = require("runner.report.console.style")
 local suggest = require("runner.suggest")
@@ -34,8 +36,7 @@ function M.configure(cmd)
   cmd:option("--output-dir"):argname("FOLDER")
     :description("Results folder (default: of the configuration).")
   last_run.configure(cmd)
-  cmd:option("--color"):choices({ "auto", "always", "never" }):default("auto")
-    :show_default(false):description("Colours (default: auto, when writing to a terminal).")
+  options.color(cmd)
 end
 
 local function matcher(pattern)
@@ -56,7 +57,7 @@ local function chooser(args)
   return function(test)
     local status = test.status
     return (not by_state
-        or args.failures and vocabulary.failing[status]
+        or args.failures and retry.FAILURE[status]
         or args.errors and status == "not_run"
         or args.flaky and status == "flaky")
       and (not names or names[test.id])
@@ -113,8 +114,10 @@ end
 
 function Printer:attempt(test, attempt, event)
   local word, colour = vocabulary.word(attempt.status)
-  self:banner(word, colour, attempt.duration, text.escape(test.id),
-    #test.attempts > 1 and ("attempt %d of %d"):format(attempt.attempt, #test.attempts) or nil)
+  local notes = {}
+  if #test.attempts > 1 then notes[1] = ("attempt %d of %d"):format(attempt.attempt, #test.attempts) end
+  if test.quarantine then notes[#notes + 1] = vocabulary.quarantined(test.quarantine) end
+  self:banner(word, colour, attempt.duration, text.escape(test.id), notes[1] and table.concat(notes, ", "))
   event = event or attempt
   self.stream:write(blocks.failure(self.style, event, { output = false }))
   if attempt.log and self:file(self.dir .. "/" .. attempt.log) then return end
@@ -127,7 +130,7 @@ end
 function Printer:test(test, log)
   for _, attempt in ipairs(test.attempts) do
     if self.stream.dead then return end
-    self:attempt(test, attempt, events.at(log, attempt.offset))
+    self:attempt(test, attempt, event_log.at(log, attempt.offset))
   end
   if test.status == "not_run" then
     local word, colour = vocabulary.word("not_run")
@@ -149,7 +152,7 @@ end
 ---@return integer exit code
 function M.run(args)
   local dir, log = last_run.find(args.output_dir, args.config)
-  local state = assert(events.fold(log))
+  local state = assert(event_log.fold(log))
   check_names(state, args.test)
   local chosen = chooser(args)
   local stream = args.stream or streams.open(1)
@@ -174,7 +177,8 @@ function M.run(args)
     end
   end
   if shown > 0 or stream.dead then return 0 end
-  io.stderr:write("runner: the last run has no such test\n")
+  local only_failures = args.failures and not (args.errors or args.flaky or args.test_regex or args.test)
+  io.stderr:write(("runner: the last run has no %s test\n"):format(only_failures and "failed" or "such"))
   return 4
 end
 

@@ -5,7 +5,9 @@ local types = require("runner.config.types")
 
 local M = {}
 
-local NUMBERS = { count = true, integer = true, parallel = true, positive = true }
+local NUMBERS = {
+  amount = true, count = true, integer = true, number = true, parallel = true, part = true, positive = true,
+}
 
 --- A converter for argparse that checks a flag's value like the setting it overrides.
 ---@param flag string
@@ -36,10 +38,28 @@ local function config_file(cmd)
     :description("Configuration (default: runner.lua).")
 end
 
-local function selection(cmd)
+local function targets(cmd)
   return cmd:argument("targets"):args("*"):argname("[CONFIG.lua] [NAME]")
     :description("A configuration, when it ends in .lua; then parts of names: only tests whose "
       .. "name holds one of them.")
+end
+
+--- Filter expressions, the shard, the last failures: what `run` and `collect` share.
+local function filters(cmd)
+  return
+    cmd:option("-E --filter"):argname("EXPR"):count("*"):target("expressions")
+      :description("Only tests that this expression matches, as in 'tag(slow) and not test(/ui_.*/)'."),
+    cmd:option("--shard"):argname("I/N"):convert(function(text)
+      local shard, why = require("runner.select.shard").parse(text)
+      if not shard then return nil, "--shard: " .. why end
+      return shard
+    end):description("Only the I-th of N parts of the tests."),
+    cmd:option("--shard-by"):choices({ "time", "hash" })
+      :description("Even by predicted time (default), or by hash: a test stays in its part whatever else changes."),
+    cmd:option("--replay-order"):argname("RUN")
+      :description("In the order of an earlier run: its results folder or events.ndjson."),
+    cmd:flag("--rerun-failed"):description("Only tests that did not pass in the last run."),
+    cmd:flag("--no-cache"):description("Find the tests anew, whatever was remembered.")
 end
 
 local function order_and_place(cmd)
@@ -77,8 +97,9 @@ end
 function M.run(cmd)
   cmd:usage("Usage: runner run [CONFIG.lua] [NAME...] [OPTION...]")
   cmd:group("What to run",
-    selection(cmd),
+    targets(cmd),
     config_file(cmd),
+    filters(cmd),
     cmd:flag("--collect-only"):description("List the tests instead of running them."),
     no_tests(cmd))
   cmd:group("How to run it",
@@ -100,22 +121,79 @@ function M.run(cmd)
   local verbose = cmd:flag("-v --verbose"):description("Show the output of tests as it comes.")
   local quiet = cmd:flag("-q --quiet"):description("Show only failures and the summary.")
   cmd:mutex(verbose, quiet)
+  local record = cmd:flag("--record-history"):description('Add to the history, also where history.record is "flag".')
+  local no_history = cmd:flag("--no-history"):description("Neither use nor write the history of earlier runs.")
+  cmd:mutex(record, no_history)
   cmd:group("Output",
     cmd:option("--output-dir"):argname("FOLDER"):convert(checked("--output-dir", "path"))
       :description("Folder for results (default: test-results)."),
-    verbose, quiet, M.color(cmd))
+    cmd:flag("--show-estimated-cost"):description("Say at the end what the sandboxes cost, by their providers' price."),
+    cmd:flag("--trace"):description("Write trace.json, a timeline of the run for Perfetto, into it."),
+    record, no_history, verbose, quiet, M.color(cmd))
 end
 
 --- Declare the flags of `runner collect`.
 ---@param cmd table argparse command
 function M.collect(cmd)
   cmd:usage("Usage: runner collect [CONFIG.lua] [NAME...] [OPTION...]")
-  cmd:group("What to collect", selection(cmd), config_file(cmd), no_tests(cmd))
+  cmd:group("What to collect", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
   cmd:group("How", parallel(cmd), seed(cmd), order_and_place(cmd))
   cmd:group("Output",
     cmd:option("-f --format"):choices({ "text", "json" }):default("text"):show_default(false)
       :description("One name a line, or JSON (default: text)."),
     M.color(cmd))
+end
+
+--- Several numbers of slots, for a table: "1,10,50".
+local function parallel_list(cmd)
+  return cmd:option("-j -p --parallel"):argname("N,N..."):target("parallel_list"):convert(function(text)
+    local list = {}
+    for part in (text .. ","):gmatch("(.-),") do
+      list[#list + 1] = types.check("positive", tonumber(part))
+      if not tonumber(part) or not list[#list] then
+        return nil, ("--parallel: expected numbers such as 1,10,50, got %q"):format(text)
+      end
+    end
+    return list
+  end):description("Slots: one number, or several for a table.")
+end
+
+--- Declare the flags of `runner plan`.
+---@param cmd table argparse command
+function M.plan(cmd)
+  cmd:usage("Usage: runner plan [CONFIG.lua] [NAME...] [OPTION...]")
+  cmd:group("What would run", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
+  cmd:group("What to find out",
+    parallel_list(cmd),
+    cmd:option("--deadline"):argname("TIME"):convert(checked("--deadline", "duration"))
+      :description("The fewest slots with which it ends in time."),
+    cmd:option("--budget"):argname("AMOUNT"):convert(checked("--budget", "amount"))
+      :description("The most slots that cost no more; needs the provider's price."))
+end
+
+--- Declare the flags of `runner simulate`.
+---@param cmd table argparse command
+function M.simulate(cmd)
+  cmd:usage("Usage: runner simulate EVENTS.ndjson [OPTION...]")
+  cmd:argument("log"):argname("EVENTS.ndjson"):description("The event log of a run.")
+  cmd:group("Other settings",
+    parallel_list(cmd),
+    cmd:option("--retries"):argname("N"):convert(checked("--retries", "count"))
+      :description("Try a failed test that often again."),
+    cmd:option("--failure-rate"):argname("PART"):convert(checked("--failure-rate", "part"))
+      :description("This part of the tests fails once (default: as recorded)."),
+    cmd:option("--start"):argname("TIME"):convert(checked("--start", "duration"))
+      :description("Until a sandbox is ready (default: as recorded)."),
+    cmd:option("--fixed-cost"):argname("TIME"):convert(checked("--fixed-cost", "duration"))
+      :description("What each hand-out costs (default: nothing)."),
+    cmd:option("--price"):argname("AMOUNT"):convert(checked("--price", "amount"))
+      :description("Of a sandbox for an hour."),
+    cmd:flag("--individual"):description("Hand out every test alone."),
+    cmd:flag("--no-history"):description("The scheduler knows no times."),
+    cmd:option("--estimate-error"):argname("SIGMA"):convert(checked("--estimate-error", "amount"))
+      :description("The times it knows are wrong by a log-normal factor."),
+    cmd:option("--seed"):argname("N"):convert(checked("--seed", "integer"))
+      :description("Of what is random (default: 1)."))
 end
 
 --- Declare the flags of `runner validate`.
@@ -134,7 +212,7 @@ end
 function M.apply(config, args)
   local errors = require("runner.errors")
   local configs = require("runner.config")
-  for _, key in ipairs({ "fail_fast", "hold_failed", "max_fail", "seed", "no_tests" }) do
+  for _, key in ipairs({ "fail_fast", "hold_failed", "max_fail", "seed", "no_tests", "no_cache" }) do
     if args[key] ~= nil then
       config[key] = args[key]
     end
@@ -142,9 +220,11 @@ function M.apply(config, args)
   if args.max_parallel then
     config.max_parallel, config.max_parallel_given = configs.parallel(args.max_parallel), true
   end
+  config.forced = {}
   for _, key in ipairs({ "retries", "test_timeout", "global_timeout" }) do
     local value = args[key]
     if value ~= nil then
+      config.forced[key] = true
       local setting = value ~= "none" and value or nil
       config[key] = setting
       for _, group in ipairs(key ~= "global_timeout" and config.groups or {}) do
@@ -171,6 +251,42 @@ function M.apply(config, args)
   if args.output_dir then
     config.report.dir = path.absolute(args.output_dir)
   end
+  if args.trace then
+    config.report.trace = config.report.trace or require("runner.report.results_dir").REPORTS.trace
+  end
+  if args.no_history then
+    config.history = false
+  elseif args.record_history then
+    if not config.history then errors.raise("usage", "--record-history: the configuration has history = false") end
+    config.history.record = "always"
+  end
+end
+
+--- What the command line selects; `past`, the last run, when that is asked for.
+local function select_of(config, args, names)
+  local expression, select = require("runner.select.expression"), require("runner.select")
+  local selection = { names = names, expressions = {}, shard = args.shard, rerun = args.rerun_failed }
+  for i, text in ipairs(args.expressions or {}) do
+    selection.expressions[i] = expression.parse(text, config.predicates)
+  end
+  if args.replay_order then selection.replay = require("runner.select.replay").read(args.replay_order) end
+  if args.shard then args.shard.by = args.shard_by or "time" end
+  selection.uses_past = select.uses_past(selection)
+  for _, one in ipairs(config.overrides) do selection.uses_past = selection.uses_past or one.filter.uses_past end
+  return selection
+end
+
+--- The results of earlier runs, where the selection asks for them.
+---@param config runner.Config
+---@param history runner.History?
+---@return runner.Past?
+function M.past(config, history)
+  if not config.selection.uses_past then return nil end
+  local past = require("runner.select.past").load(config.report.dir, history)
+  if config.selection.rerun and not past.exists then
+    require("runner.errors").raise("usage", "--rerun-failed: there is no earlier run in " .. config.report.dir)
+  end
+  return past
 end
 
 --- The configuration that the command line asks for, flags applied. Raises errors of kind "config", "usage".
@@ -186,7 +302,7 @@ function M.load(args)
     end
   end
   local config = require("runner.config").load(name)
-  config.filters = names[1] and names or nil
+  config.selection = select_of(config, args, names)
   M.apply(config, args)
   return config
 end

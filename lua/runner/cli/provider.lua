@@ -1,7 +1,9 @@
 --- `runner provider test FILE_OR_NAME`: runs the contract of providers against one, and prints what holds.
 
+local uv = require("luv")
 local errors = require("runner.errors")
 local path = require("runner.path")
+local styles = require("runner.report.console.style")
 
 local M = {
   name = "provider",
@@ -71,20 +73,12 @@ function M.options(declared, texts)
 end
 
 local function line_of(result, style)
-  local words = { holds = style:green("holds "), fails = style:red("FAILS "), absent = style:dim("absent") }
+  local words = {
+    holds = style:paint("green", "holds "), fails = style:paint("red", "FAILS "), absent = style:paint("dim", "absent"),
+  }
   local name = result.name .. (" "):rep(math.max(1, WIDTH - (utf8.len(result.name) or #result.name)))
   local line = ("  %s  %s%7.3f s"):format(words[result.status], name, result.duration)
   return result.message and ("%s\n          %s"):format(line, result.message:gsub("\n", "\n          ")) or line
-end
-
-local function new_style(mode)
-  local uv = require("luv")
-  local on = mode == "always" or mode == "auto" and uv.guess_handle(1) == "tty" and not os.getenv("NO_COLOR")
-  local style = {}
-  for name, code in pairs({ green = 32, red = 31, dim = 2 }) do
-    style[name] = function(_, text) return on and ("\27[%dm%s\27[0m"):format(code, text) or text end
-  end
-  return style
 end
 
 ---@param args table
@@ -93,7 +87,9 @@ end
 function M.run(args)
   local plugin, dir = load_provider(args.provider)
   local bound = plugin(M.options(plugin.options, args.options))
-  local style = new_style(args.color)
+  local style = styles.new {
+    colour = styles.wants_colour(args.color, uv.guess_handle(1) == "tty", os.getenv), env = os.getenv,
+  }
   local count = { holds = 0, fails = 0, absent = 0 }
   io.stdout:write(("The contract of providers, against %s:\n"):format(plugin.name))
   require("runner.contract").check(bound, {

@@ -1,11 +1,15 @@
--- `runner report`: makes the JUnit report and the summary again from the event log, as after a run
--- whose runner was killed.
+-- `runner report`: makes the JUnit report, the trace and the summary again from the event log, as after
+-- a run whose runner was killed.
 
 local errors = require("runner.errors")
+local event_log = require("runner.event_log")
 local events = require("runner.events")
 local last_run = require("runner.cli.last_run")
 local console = require("runner.report.console")
 local junit = require("runner.report.junit")
+local options = require("runner.cli.options")
+local results_dir = require("runner.report.results_dir")
+local trace = require("runner.report.trace")
 
 local M = {
   name = "report",
@@ -18,12 +22,12 @@ function M.configure(cmd)
   cmd:usage("Usage: runner report [FOLDER] [OPTION...]")
   cmd:argument("dir"):args("?"):argname("FOLDER"):target("output_dir")
     :description("Results folder (default: of the configuration).")
-  cmd:option("--junit"):argname("FILE"):default("junit.xml")
+  cmd:option("--junit"):argname("FILE"):default(results_dir.REPORTS.junit)
     :description("Name of the JUnit report in the folder.")
+  cmd:flag("--trace"):description("Write a trace for Perfetto, also when the run made none (trace.json).")
   cmd:flag("-v --verbose"):description("Tell tests that passed, too.")
   last_run.configure(cmd)
-  cmd:option("--color"):choices({ "auto", "always", "never" }):default("auto")
-    :show_default(false):description("Colours (default: auto, when writing to a terminal).")
+  options.color(cmd)
 end
 
 --- Exit code 0 when the reports could be made, whatever they say.
@@ -39,12 +43,16 @@ function M.run(args)
     },
     junit.new { path = path },
   }
+  local timeline = results_dir.trace(log) or args.trace and results_dir.REPORTS.trace
+  if timeline then reports[3] = trace.new { path = dir .. "/" .. timeline } end
   local bus = events.new { reports = reports }
-  for event in assert(events.complete(log)) do
+  for event in assert(event_log.complete(log)) do
     bus:emit(event)
   end
   bus:close()
-  if bus.told[reports[2]] then errors.raise("config", "the JUnit report could not be written") end
+  for _, report in ipairs({ table.unpack(reports, 2) }) do
+    if bus.told[report] then errors.raise("config", ("the %s report could not be written"):format(report.name)) end
+  end
   return 0
 end
 

@@ -2,6 +2,7 @@
 
 local uv = require("luv")
 local options = require("runner.cli.options")
+local text = require("runner.text")
 
 local M = {
   name = "run",
@@ -12,8 +13,7 @@ local M = {
 --- A name for this run: sorts by time, unique enough for labels and temporary folders.
 ---@return string
 function M.run_id()
-  local noise = assert(uv.random(3)):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
-  return os.date("!%Y%m%d-%H%M%S-") .. noise
+  return os.date("!%Y%m%d-%H%M%S-") .. text.hex(assert(uv.random(3)))
 end
 
 local function rerun_command(config, args)
@@ -22,10 +22,18 @@ local function rerun_command(config, args)
     table.move({ "-c", args.config }, 1, 2, #words + 1, words)
   elseif args.targets[1] and args.targets[1]:find("%.lua$") then
     words[#words + 1] = args.targets[1]
-  elseif config.path:match("[^/]*$") ~= "runner.lua" then
+  elseif config.path:match("[^/]*$") ~= require("runner.config").DEFAULT then
     words[#words + 1] = config.path
   end
   return words
+end
+
+--- The report that adds this run to the history.
+local function recorder(config, history, warn)
+  if not history or config.history.record ~= "always" then return nil end
+  local selection = config.selection
+  local is_part = selection.shard or selection.rerun or #selection.names + #selection.expressions > 0
+  return history:recorder({ whole = not is_part, warn = warn })
 end
 
 local function execute(config, args)
@@ -36,18 +44,31 @@ local function execute(config, args)
   })
   local function warn(message) console:notice("warning: " .. message) end
   require("runner.attempt_log").warn = warn
-  local results <close> = results_dir.open(config.report.dir, { junit = config.report.junit, warn = warn })
+  local history = require("runner.history").of(config, warn)
+  local past = options.past(config, history) -- before its folder is emptied
+  local results <close> = results_dir.open(config.report.dir, {
+    junit = config.report.junit, trace = config.report.trace, warn = warn,
+  })
   local reports = { console }
-  if config.report.junit then
-    reports[#reports + 1] = require("runner.report.junit").new({ path = results.path .. "/" .. config.report.junit })
+  for _, name in ipairs({ "junit", "trace" }) do
+    local file = config.report[name]
+    local report = file and require("runner.report." .. name)
+    if report then reports[#reports + 1] = report.new({ path = results.path .. "/" .. file }) end
   end
-  local bus = events.new({ path = results.path .. "/events.ndjson", reports = reports, warn = warn })
+  reports[#reports + 1] = recorder(config, history, warn)
+  local bus = events.new({ path = results.path .. "/" .. results_dir.EVENTS, reports = reports, warn = warn })
   local run = require("runner.run").new({
-    id = M.run_id(), settings = config, names = config.filters, bus = bus, dir = results.path, argv = args.argv,
+    id = M.run_id(), settings = config, past = past, history = history, bus = bus, dir = results.path,
+    argv = args.argv,
   })
   local ok, code = pcall(run.execute, run)
   bus:close()
   if not ok then error(code, 0) end
+  if args.show_estimated_cost then
+    local cost = run.pool.cost
+    console:notice(cost and ("estimated cost: $%.4g"):format(cost)
+      or "estimated cost: unknown; set price = 0.12 (an hour of a sandbox) in the provider")
+  end
   return code
 end
 

@@ -2,6 +2,7 @@
 --- normal form a list with everything a group may override filled in.
 
 local checkers = require("runner.config.checker")
+local overrides = require("runner.config.overrides")
 local plugin = require("runner.plugin")
 local schema = require("runner.config.schema")
 local types = require("runner.config.types")
@@ -15,6 +16,14 @@ local M = {}
 ---@field test_timeout number? seconds; nil: no limit
 ---@field slow_timeout number? seconds; nil: never reported as slow
 ---@field schedule "batch"|"individual"
+---@field individual boolean?
+---@field providers table<string, true>? names of the providers that may run it
+---@field max_parallel integer?
+---@field exclusive true|string[]|nil
+---@field weight integer?
+---@field priority number?
+---@field setup string?
+---@field teardown string?
 ---@field filters string[]? a test's name must hold one of these
 ---@field env table<string, string|false>? on top of the configuration's
 
@@ -57,6 +66,9 @@ local function read_group(checker, value, path, name, settings)
       group[key] = nil
     end
   end
+  group.individual = group.schedule == "individual" or nil
+  group.providers = overrides.provider_set(checker, group.only_on, checker.below(path, "only_on"))
+  group.exclusive = overrides.exclusive(checker, group.exclusive, checker.below(path, "exclusive"))
   return group.framework and group
 end
 

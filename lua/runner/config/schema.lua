@@ -31,6 +31,8 @@ M.settings = {
     doc = "time between asking a process to end and killing it" },
   { key = "ping", type = "timeout", default = 10, sample = '"10s"',
     doc = 'how often a sandbox is asked for a sign of life; lost after two without; "none": never' },
+  { key = "copies", type = "boolean", default = true, sample = "false",
+    doc = "near the end, idle sandboxes elsewhere may run a copy of a test that hangs" },
   { key = "retries", type = "count", default = 0, sample = "2",
     doc = "how often a failed test is tried again; passed in the end = flaky" },
   { key = "retry", type = "function", sample = "function(test, attempt) return true end",
@@ -57,8 +59,14 @@ M.settings = {
     doc = "run once in each sandbox, in the tests' folder, before any test" },
   { key = "download", type = "any", sample = '{ "screenshots/**", on = "failure", max = "100M" }',
     doc = "files that tests leave behind, fetched into artifacts/ of the results" },
+  { key = "overrides", type = "any", default = {}, sample = '{ { filter = "tag(slow)", test_timeout = "30m" } }',
+    doc = "settings for the tests that a filter expression matches; the first that matches counts" },
+  { key = "predicates", type = "any", default = {}, sample = "{ mine = function(test, text) return true end }",
+    doc = "predicates of your own for filter expressions: mine(text)" },
   { key = "env", type = "env", default = {}, sample = '{ MODE = "${MODE:-test}" }',
     doc = "environment of the tests; ${VAR}, ${VAR:-default}, $$ for a dollar, false to unset" },
+  { key = "history", type = "any", default = {}, sample = '{ path = "tests/history.jsonl" }',
+    doc = "what runs remember of each test's time and outcomes; false: nothing" },
   { key = "report", type = "any", default = {},
     sample = '{ dir = "test-results", junit = "junit.xml" }', doc = "where results go" },
   { key = "on", type = "any", default = {}, sample = "{ result = function(test, attempt) end }",
@@ -77,9 +85,36 @@ M.group = {
     doc = '"individual": every test is handed out alone' },
   { key = "only_on", type = "string[]", sample = '{ "docker" }',
     doc = "names of the providers that may run these tests (default: all)" },
+  { key = "max_parallel", type = "positive", sample = "2",
+    doc = "tests of this group at once, over all sandboxes" },
+  { key = "exclusive", type = "any", sample = '"database"',
+    doc = "a mutex or a list of them: tests that share one never run at once; true: nothing else runs" },
+  { key = "weight", type = "positive", sample = "2", doc = "slots of its sandbox that a test takes" },
+  { key = "priority", type = "number", sample = "1", doc = "higher first (default: 0)" },
+  { key = "copies", type = "boolean", sample = "false", doc = "as above, for this group" },
+  { key = "setup", type = "string", sample = '"./start-database"',
+    doc = "run in a sandbox before the group's first test there; NAME=VALUE lines in $RUNNER_ENV are exported" },
+  { key = "teardown", type = "string", sample = '"./stop-database"',
+    doc = "run there after the last, also when setup failed" },
   { key = "filters", type = "string[]", sample = '{ "test_api" }',
     doc = "only tests whose name holds one of these texts" },
   { key = "env", type = "env", sample = '{ LEVEL = "2" }', doc = "added to the environment" },
+}
+
+--- What an override may set; `filter` says for which tests.
+---@type runner.SchemaRow[]
+M.override = {
+  { key = "filter", type = "string", sample = '"test(/slow/)"', doc = "filter expression" },
+  { key = "retries", type = "count", sample = "3", doc = "as above, as are the next two" },
+  { key = "test_timeout", type = "timeout", sample = '"30m"', doc = "limit for one test" },
+  { key = "slow_timeout", type = "timeout", sample = '"5m"', doc = "when it is reported as slow" },
+  { key = "exclusive", type = "any", sample = '"database"', doc = "mutexes; true: nothing else runs" },
+  { key = "weight", type = "positive", sample = "2", doc = "slots that it takes" },
+  { key = "priority", type = "number", sample = "1", doc = "higher first" },
+  { key = "only_on", type = "string[]", sample = '{ "docker" }', doc = "providers that may run it" },
+  { key = "copies", type = "boolean", sample = "false", doc = "whether copies of it may run" },
+  { key = "quarantine", type = "string|boolean", sample = '"see ticket 12"',
+    doc = "why its failures do not count; it runs and is reported" },
 }
 
 ---@type runner.SchemaRow[]
@@ -88,6 +123,19 @@ M.report = {
     doc = "folder for results, relative to this file" },
   { key = "junit", type = "path|boolean", default = true, sample = '"junit.xml"',
     doc = "JUnit XML inside that folder; false: none" },
+  { key = "trace", type = "path|boolean", default = false, sample = "true",
+    doc = "timeline of the run inside that folder, for Perfetto; true: trace.json" },
+}
+
+---@type runner.SchemaRow[]
+M.history = {
+  { key = "path", type = "path", sample = '"tests/history.jsonl"',
+    doc = "its file, relative to this one; may live in git (default: one in the user's cache folder)" },
+  { key = "record", type = '"always"|"flag"', default = "always", sample = '"flag"',
+    doc = '"flag": runs add to it only with --record-history' },
+  { key = "samples", type = "positive", default = 10, sample = "20", doc = "kept of each outcome of a test" },
+  { key = "default_duration", type = "duration", default = 1, sample = '"1s"',
+    doc = "of a test of which nothing is known, nor of its like" },
 }
 
 ---@type runner.SchemaRow[]

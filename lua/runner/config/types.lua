@@ -118,6 +118,7 @@ end
 
 --- name → { what a person reads after "expected", check(value) → normal form or nil, problems? }
 local types = {
+  amount = { "a number, 0 or more", function(value) return is_finite(value) and value >= 0 and value or nil end },
   any = { "any value", function(value) return value end },
   boolean = { "true or false", of_type("boolean") },
   bytes = { 'a size like "512M" or a number of bytes', bytes },
@@ -139,6 +140,9 @@ local types = {
       value = whole(value)
       return value ~= 0 and value or nil
     end },
+  part = { "a number from 0 to 1", function(value)
+    return is_finite(value) and value >= 0 and value <= 1 and value or nil
+  end },
   path = { "a path", function(value)
     return type(value) == "string" and value:find("^%Z+$") and value or nil
   end },

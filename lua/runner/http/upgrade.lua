@@ -6,6 +6,7 @@
 
 local uv = require("luv")
 local head = require("runner.http.head")
+local later = require("runner.later")
 local task = require("runner.task")
 local url = require("runner.http.url")
 
@@ -37,10 +38,7 @@ function Upgraded:start(on_bytes)
     end)
   end
   if self.early == "" then return read() end
-  local timer = uv.new_timer()
-  self.timer = timer
-  timer:start(0, 0, function()
-    timer:close()
+  self.timer = later(function()
     on_bytes(self.early)
     if not handle:is_closing() then read() end
   end)

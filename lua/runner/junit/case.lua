@@ -4,6 +4,8 @@
 
 local M = {}
 
+local JOIN_LIMIT = 1024 * 1024 -- bytes
+
 local status_words = {
   notrun = "skipped", disabled = "skipped", skipped = "skipped", ignored = "skipped",
   suppressed = "skipped", pending = "skipped", skip = "skipped", not_run = "skipped",
@@ -37,12 +39,13 @@ function M.text(element)
   return text:find("%S") and text or nil
 end
 
---- Two texts, either of which may be missing, with a line end between them.
+--- Two texts, either of which may be missing, with a line end between them. What is long already gets no longer.
 ---@param a string?
 ---@param b string?
 ---@return string?
 function M.join(a, b)
   if not a or not b then return a or b end
+  if #a > JOIN_LIMIT then return a end
   return a .. (a:sub(-1) == "\n" and "" or "\n") .. b
 end
 

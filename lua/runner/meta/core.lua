@@ -38,6 +38,12 @@ function system.lock(path) end
 ---@return integer inode
 function system.lstat(path) end
 
+--- Does a pattern of files (`*`, `?`, `[a-z]`, and `**` for any number of folders) match a relative path?
+---@param pattern string
+---@param path string
+---@return boolean
+function system.glob(pattern, path) end
+
 ---@class runner.core.hash
 local hash = {}
 

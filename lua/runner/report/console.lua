@@ -56,7 +56,7 @@ function M.new(options)
     verbose = options.verbose and not options.quiet,
     last = {}, slow = {}, skips = 0,
     state = {
-      flaky = {}, failures = {}, failure_count = 0, slowest = {}, problems = {}, not_run = {},
+      flaky = {}, failures = { count = 0 }, quarantined = { count = 0 }, slowest = {}, problems = {}, not_run = {},
     },
     started = 0, now = 0, printed = uv.now(),
   }, Console)
@@ -249,7 +249,7 @@ function Console:on_run_finished(event)
   state.counts, state.tests = self.progress.counts, self.progress.done
   state.failed = event.exit_code ~= 0 and event.exit_code ~= 2
   state.duration = event.duration or self.now - self.started
-  state.interrupted, state.incomplete = event.interrupted, event.incomplete
+  state.interrupted, state.incomplete, state.stopped = event.interrupted, event.incomplete, event.stopped
   self:print(summary.render(self.style, state, {
     columns = (self:size()), verbose = self.verbose,
     rerun = self.rerun or { "runner", "run", self.config },

@@ -2,18 +2,20 @@
 --
 -- One `testcase` per test, however many attempts: a test that passed in the end carries a
 -- `flakyFailure` for each failure before; one that never passed carries `failure` (its first) and
--- `rerunFailure` (later ones), with their traces in `stackTrace`, where Jenkins looks for them. What
--- did not run, and what went wrong outside of tests, is an `error`: never green, never both.
+-- `rerunFailure` (later ones), with their traces in `stackTrace`, where Jenkins looks for them. One in
+-- quarantine is `skipped`. What did not run, and what went wrong outside of tests, is an `error`:
+-- never green, never both.
 -- The report is written at `close` (junit_file.lua); until then the details of failures are put
 -- aside on disk.
 
 local attempt_log = require("runner.attempt_log")
 local cjson = require("cjson.safe")
+local files = require("runner.file")
 local path = require("runner.path")
-local results_dir = require("runner.report.results_dir")
+local retry = require("runner.retry")
+local signals = require("runner.signals")
 local junit_file = require("runner.report.junit_file")
 local spill = require("runner.report.spill")
-local vocabulary = require("runner.report.vocabulary")
 
 local json = cjson.new()
 
@@ -34,6 +36,7 @@ local reported = { collection = true, teardown = true, infrastructure = true, co
 ---@field status string final state of a test, or "problem"
 ---@field kind string? of a problem; "xfail" of a skip
 ---@field reason string? why skipped, why not run, what the problem is
+---@field quarantine string|true|nil why its failure does not count
 ---@field duration number seconds
 ---@field started number? time of the first attempt
 ---@field failures any[]? handles of details: { type, message, trace, time, out, err } as JSON
@@ -147,9 +150,9 @@ function handlers.attempt_finished(self, event)
     record.kind = event.xfail and "xfail" or nil
     record.reason = cut(event.reason)
   end
-  if not vocabulary.failing[event.status] then return end
+  if not retry.FAILURE[event.status] then return end
   record.failures = record.failures or {}
-  local signal = vocabulary.signal(event.signal)
+  local signal = signals.name(event.signal)
   table.insert(record.failures, self.details:put(json.encode({
     type = types[event.status] or event.type and string_of(event.type) or "failure",
     message = cut(event.message or (signal and "ended by " .. signal)),
@@ -164,6 +167,7 @@ function handlers.test_finished(self, event)
   local record = self.tests[event.id]
   if not record then return end
   record.status = event.status
+  record.quarantine = retry.FAILURE[event.status] and event.quarantine or nil
   record.duration = event.duration or 0
   if event.reason then record.reason = cut(event.reason) end
 end
@@ -193,7 +197,7 @@ end
 --- the disk refuses; an older report then stays.
 function Junit:close()
   local unfinished = self.path .. ".tmp"
-  results_dir.make(path.dirname(self.path))
+  files.make_folder(path.dirname(self.path))
   local file, message = io.open(unfinished, "wb")
   if not file then error(message, 0) end
   file:setvbuf("full", 65536)

@@ -2,6 +2,7 @@
 -- asks for.
 
 local cjson = require("cjson.safe")
+local retry = require("runner.retry")
 local vocabulary = require("runner.report.vocabulary")
 local xml = require("runner.report.xml_text")
 
@@ -12,9 +13,9 @@ local M = {}
 -- Which element the state of a test becomes, for the counts of the suites.
 local function class_of(record)
   local status = record.status
-  if status == "skipped" then return "skipped" end
+  if status == "skipped" or record.quarantine then return "skipped" end
   if status == "not_run" or status == "problem" then return "errors" end
-  if vocabulary.failing[status] then return "failures" end
+  if retry.FAILURE[status] then return "failures" end
   return "passed"
 end
 
@@ -113,6 +114,23 @@ local function write_failures(write, record, details)
   end
 end
 
+-- Nobody's consumer may turn red for it, so it is told as a skip, as an expected failure is; what was
+-- wrong stands in the output.
+local function write_quarantined(write, record, details)
+  local message, out, err = vocabulary.quarantined(record.quarantine), {}, {}
+  for i, handle in ipairs(record.failures or {}) do
+    local detail = handle and json.decode(details:get(handle) or "") or lost
+    if i == 1 and detail.message ~= "" then message = message .. ": " .. detail.message end
+    out[#out + 1] = ("--- %s ---\n%s\n"):format(detail.type or "failure",
+      detail.trace ~= "" and detail.trace or detail.message)
+    if (detail.out or "") ~= "" then out[#out + 1] = "--- standard output ---\n" .. detail.out end
+    if (detail.err or "") ~= "" then err[#err + 1] = detail.err end
+  end
+  write("<skipped message=", xml.attribute(message), ' type="quarantine"/>\n')
+  element(write, "system-out", table.concat(out, "\n"))
+  element(write, "system-err", table.concat(err, "\n"))
+end
+
 local function write_testcase(write, record, details)
   write("<testcase name=", xml.name(record.name), " classname=", xml.name(record.classname))
   if record.file then write(" file=", xml.name(record.file)) end
@@ -121,7 +139,9 @@ local function write_testcase(write, record, details)
   if record.started then write(" timestamp=", xml.timestamp(record.started)) end
   if record.status == "passed" and not record.failures then return write("/>\n") end
   write(">\n")
-  if record.status == "skipped" then
+  if record.quarantine then
+    write_quarantined(write, record, details)
+  elseif record.status == "skipped" then
     write("<skipped message=", xml.attribute(record.reason or ""))
     write(record.kind and ' type="xfail"' or "", "/>\n")
   elseif record.status == "not_run" then

@@ -4,23 +4,28 @@
 -- * A folder of somebody else (`.`, `$HOME`, an artefacts folder) gets our files beside theirs, but
 --   only if nothing of theirs has one of our names; else it is an error.
 -- * Only in a folder with the marker are files of an earlier run removed, and of those only the names
---   that a run makes: `events.ndjson`, the JUnit report, and attempt logs in `logs/`.
+--   that a run makes: `events.ndjson`, the JUnit report, the trace, and attempt logs in `logs/`.
 -- * The marker is locked for the run. A second run waits a moment, then takes the folder `DIR-2`
 --   (`DIR-3`, …) under the same rules, and says so.
 
 local uv = require("luv")
 local attempt_log = require("runner.attempt_log")
 local errors = require("runner.errors")
+local event_log = require("runner.event_log")
+local files = require("runner.file")
+local json_array = require("runner.report.trace.json_array")
 local path = require("runner.path")
+local system = require("runner.core.system")
 
 local M = {
   MARKER = ".runner-results",
   EVENTS = "events.ndjson",
+  REPORTS = { junit = "junit.xml", trace = "trace.json" }, -- unless they have other names
 }
 
 local marker_text = [[
 This folder holds results of runner. The next run removes what this one made: events.ndjson, the
-JUnit report, and the logs of attempts in logs/. Nothing else in here is touched.
+JUnit report, the trace, and the logs of attempts in logs/. Nothing else in here is touched.
 ]]
 
 local patience = 1 -- seconds to wait for another run to leave the folder
@@ -32,38 +37,41 @@ local ResultsDir = {}
 ResultsDir.__index = ResultsDir
 ResultsDir.__name = "runner.results_dir"
 
-
 local function fail(dir, problem, hint)
   errors.raise("config", ("results folder %s: %s"):format(dir, problem), {
     key = "report.dir", hint = hint or "choose another one with report.dir or --output-dir",
   })
 end
 
---- Makes a folder and those above it.
----@param dir string absolute
----@return true? ok
----@return string? message
-function M.make(dir)
-  local ok, message, code = uv.fs_mkdir(dir, 493) -- 0755
-  if ok or code == "EEXIST" then return true end
-  if code == "ENOENT" and dir ~= "/" then
-    local made, why = M.make(path.dirname(dir))
-    if not made then return nil, why end
-    ok, message, code = uv.fs_mkdir(dir, 493)
-    if ok or code == "EEXIST" then return true end
-  end
-  return nil, message
-end
-
 local function exists(name)
   return uv.fs_lstat(name) ~= nil
 end
 
--- Names at the top of the folder that a run makes.
-local function own_names(options)
+--- What a run makes in the folder, by the names that are to be found there.
+---@param options { junit: string|false|nil, trace: string|false|nil }
+---@return string[]
+function M.names(options)
   local names = { M.EVENTS, attempt_log.folder }
   if options.junit then names[#names + 1] = options.junit end
+  if options.trace then table.move({ options.trace, json_array.beside(options.trace) }, 1, 3, #names + 1, names) end
   return names
+end
+
+--- The event log that somebody names: itself, or the folder that it is in.
+---@param name string
+---@return string
+function M.log(name)
+  local stat = uv.fs_stat(name)
+  return stat and stat.type == "directory" and name .. "/" .. M.EVENTS or name
+end
+
+--- The name of the trace that a run made, which its event log tells: runs make one when they are asked to.
+---@param log string
+---@return string? name inside the folder
+function M.trace(log)
+  local first = event_log.at(log, 0)
+  local name = first and first.trace
+  return type(name) == "string" and not path.leads_out(name) and name or nil
 end
 
 local function is_empty(dir)
@@ -79,7 +87,7 @@ local function check(dir, options)
   local stat = uv.fs_stat(dir)
   if stat and stat.type ~= "directory" then fail(dir, "is not a folder") end
   if exists(dir .. "/" .. M.MARKER) or is_empty(dir) then return end
-  for _, name in ipairs(own_names(options)) do
+  for _, name in ipairs(M.names(options)) do
     if exists(dir .. "/" .. name) then
       fail(dir, ("runner did not make it (it has no %s), and it already holds %s")
         :format(M.MARKER, name))
@@ -105,10 +113,13 @@ end
 -- Removes what an earlier run made, but for its logs: the run overwrites them, and `close` removes the rest.
 -- Only called under the lock, in a folder with the marker.
 local function clean(dir, options)
-  for _, name in ipairs(own_names(options)) do
-    local file = dir .. "/" .. name
-    local stat = uv.fs_lstat(file)
-    if stat and stat.type ~= "directory" then uv.fs_unlink(file) end
+  local earlier = { trace = M.trace(dir .. "/" .. M.EVENTS) }
+  for _, made in ipairs({ options, earlier }) do
+    for _, name in ipairs(M.names(made)) do
+      local file = dir .. "/" .. name
+      local stat = uv.fs_lstat(file)
+      if stat and stat.type ~= "directory" then uv.fs_unlink(file) end
+    end
   end
 end
 
@@ -128,15 +139,11 @@ local function write_marker(dir)
   file:close()
 end
 
-local function lock_folder(dir)
-  return require("runner.core.system").lock(dir .. "/" .. M.MARKER)
-end
-
 -- The lock; nil when another run holds it; false where the file system knows no locks.
 local function take(dir, wait)
   local deadline = uv.hrtime() + wait * 1e9
   while true do
-    local lock, message, code = lock_folder(dir)
+    local lock, message, code = system.lock(dir .. "/" .. M.MARKER)
     if lock then return lock end
     if code == "ENOLCK" or code == "ENOTSUP" or code == "ENOSYS" then return false end
     if code ~= "EAGAIN" then fail(dir, message) end
@@ -148,24 +155,20 @@ end
 --- Opens the results folder for a run: made, locked, and free of the results of the run before.
 --- Raises an error of kind "config" when it cannot be used; nothing was changed then.
 ---@param dir string absolute
----@param options { junit: string|false|nil, wait: number?, warn: fun(message: string)? }?
----  `junit`: name of the report inside the folder; `wait`: seconds for another run to end, default 1
+---@param options { junit: string|false|nil, trace: string|false|nil, wait: number?, warn: fun(message: string)? }
+---  `junit`, `trace`: names of reports inside the folder; `wait`: seconds for another run to end, default 1
 ---@return runner.ResultsDir results to be closed; `results.path` is the folder
 function M.open(dir, options)
-  options = options or {}
-  local junit = options.junit
-  if junit == nil then junit = "junit.xml" end
-  options = { junit = junit, wait = options.wait or patience, warn = options.warn }
   local wanted = dir
   for number = 1, most_siblings do
     if number > 1 then dir = ("%s-%d"):format(wanted, number) end
-    local made, message = M.make(dir)
+    local made, message = files.make_folder(dir)
     if not made then fail(dir, message) end
     -- A sibling that belongs to somebody else is passed over; the folder that was asked for is not.
     local ok, err = pcall(check, dir, options)
     if not ok and number == 1 then error(err, 0) end
     local lock = nil
-    if ok then lock = take(dir, number == 1 and options.wait or 0) end
+    if ok then lock = take(dir, number > 1 and 0 or options.wait or patience) end
     if lock ~= nil then
       local warn = options.warn or attempt_log.warn
       if lock == false then

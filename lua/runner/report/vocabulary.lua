@@ -1,5 +1,7 @@
 -- The words for states, shared by everything that prints: those that users of cargo-nextest know.
 
+local text = require("runner.text")
+
 local M = {}
 
 -- { word alone, word after "TRY n", colour }
@@ -15,30 +17,18 @@ local words = {
   cancelled = { "CANCELLED", "CANCEL", "yellow" },
 }
 
--- Final states in the order in which a summary names them.
+-- Final states in the order in which a summary names them; failures in quarantine are a state of their own.
 M.counted = {
   { "passed", "passed", "green" }, { "failed", "failed", "red" },
   { "timed_out", "timed out", "red" }, { "crashed", "crashed", "red" },
-  { "not_run", "not run", "red" }, { "skipped", "skipped", "cyan" },
+  { "not_run", "not run", "red" }, { "quarantined", "quarantined", "yellow" }, { "skipped", "skipped", "cyan" },
 }
 
---- States that make a run fail, of attempts and of tests.
-M.failing = { failed = true, timed_out = true, crashed = true }
-
-local signals = {
-  "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-  "PIPE", "ALRM", "TERM", [24] = "XCPU", [25] = "XFSZ", [31] = "SYS",
-}
-
---- `SIGSEGV` of 11; names pass through.
----@param signal integer|string|nil
----@return string?
-function M.signal(signal)
-  if math.type(signal) ~= nil then
-    local name = signals[math.tointeger(signal)]
-    return name and "SIG" .. name or ("signal %g"):format(signal)
-  end
-  return signal
+--- Why a failure does not count.
+---@param reason string|true
+---@return string
+function M.quarantined(reason)
+  return reason == true and "quarantined" or "quarantined: " .. text.first_line(tostring(reason))
 end
 
 --- The status word of an attempt or test, and its colour.

@@ -161,7 +161,22 @@ local function try_file(link, target, key, passphrase, timely)
   end
 end
 
+--- What the host takes: "publickey,password", or true when it wants nothing. Raises when keys are not among it.
+local function methods_of(link, target, timely)
+  local methods, message, code = timely(function()
+    return link:call(function() return link.session:auth_methods(target.user) end)
+  end)
+  if not methods then fail(target, code, "%s", message) end
+  if methods ~= true and not (","..methods..","):find(",publickey,", 1, true) then
+    fail(target, "EUNSUPPORTED", "%s takes no keys from user %s, only: %s", target.where, target.user, methods)
+  end
+  return methods
+end
+
 --- Logs in. The caller's passphrase function is not under the time to connect: it may wait for a person.
+---
+--- The first key is offered unasked: sshd takes its time (5 to 9 ms) for everything that does not let us in, the
+--- question what it takes among it.
 ---@param link runner.ssh.Link
 ---@param target runner.ssh.Target
 ---@param explicit runner.ssh.KeyFile?
@@ -169,31 +184,24 @@ end
 ---@param timely fun(fn: async fun(): ...): ... runs what talks to the host, for as long as connecting may take
 ---@async
 function M.log_in(link, target, explicit, passphrase, timely)
-  local session = link.session
-  local methods, message, code = timely(function()
-    return link:call(function() return session:auth_methods(target.user) end)
-  end)
-  if methods == true then return end
-  if not methods then fail(target, code, "%s", message) end
-  if not (","..methods..","):find(",publickey,", 1, true) then
-    fail(target, "EUNSUPPORTED", "%s takes no keys from user %s, only: %s", target.where,
-      target.user,
-      methods)
-  end
-
   local agent <close> = target.agent and key_agent.open(target.agent) or nil
   local list, notes, could = candidates(target, explicit, agent)
   if target.agent and not agent and not explicit then
     notes[#notes + 1] = ("the key agent at %s cannot be reached"):format(target.agent)
   end
-  local tried = {}
-  for _, candidate in ipairs(list) do
-    local ok
+  local tried, methods = {}, nil
+  for i, candidate in ipairs(list) do
+    local encrypted = candidate.file and candidate.file.encrypted
+    if not methods and (i > 1 or encrypted) then
+      methods = methods_of(link, target, timely)
+      if methods == true then return end
+    end
+    local ok, message, code
     if candidate.public then
       ok, message, code = timely(function()
         return try_agent(link, target, candidate, agent)
       end)
-    elseif candidate.file.encrypted and not passphrase and not explicit then
+    elseif encrypted and not passphrase and not explicit then
       notes[#notes + 1] = candidate.name .. " needs its passphrase (ssh-add it)"
       goto continue
     else
@@ -208,6 +216,8 @@ function M.log_in(link, target, explicit, passphrase, timely)
     ::continue::
   end
 
+  methods = methods or methods_of(link, target, timely)
+  if methods == true then return end
   local noted = #notes > 0 and (" (%s)"):format(table.concat(notes, "; ")) or ""
   if could or methods:find("gssapi", 1, true) then
     fail(target, "EUNSUPPORTED", "%s took none of the keys that libssh2 can use%s", target.where,

@@ -1,6 +1,7 @@
 --- What can be known of a private key file without its passphrase: its type, its public half, whether it is encrypted.
 
 local uv = require("luv")
+local base64 = require("runner.base64")
 local fingerprint = require("runner.ssh.fingerprint")
 
 local M = {}
@@ -24,7 +25,7 @@ end
 local function public_beside(path)
   local text = read(path .. ".pub")
   local body = text and text:match("^%S+%s+(%S+)")
-  return body and fingerprint.decode(body)
+  return body and base64.decode(body)
 end
 
 -- The header words of the older formats.
@@ -34,7 +35,7 @@ local pem_types = {
 
 --- OpenSSH's own format: magic, cipher, kdf, kdf options, the number of keys, the public key, and then what is secret.
 local function openssh_format(body)
-  local bytes = fingerprint.decode(body)
+  local bytes = base64.decode(body)
   if not bytes then return nil end
   local ok, cipher, _, _, count, public =
     pcall(string.unpack, ">xxxxxxxxxxxxxxxs4s4s4I4s4", bytes)
@@ -52,6 +53,8 @@ function M.inspect(path)
   if not stat then
     return nil, message, name == "ENOENT" and "EKEYMISSING" or "EKEYFILE"
   end
+  local private = path:match("^(.+)%.pub$")
+  if private then return nil, ("%s is a public key: name %s"):format(path, private), "EKEYFILE" end
   if stat.uid == uv.getuid() and stat.mode & 63 ~= 0 then -- 077, the rule of OpenSSH
     return nil, ("%s may be read by others (its mode is %04o)"):format(path, stat.mode & 511),
       "EKEYPERM"

@@ -1,6 +1,7 @@
 --- The known_hosts files: which keys a host may have, and whether the key it showed is one of them. The format is that
 --- of sshd(8).
 
+local base64 = require("runner.base64")
 local core = require("runner.core.ssh")
 local errors = require("runner.errors")
 local fingerprint = require("runner.ssh.fingerprint")
@@ -46,7 +47,7 @@ function M.lookup(files, name)
       number = number + 1
       local marker, rest = line:match("^%s*(@%S+)%s+(.*)$")
       local names, kind, body = (rest or line):match("^%s*([^#%s]%S*)%s+(%S+)%s+(%S+)")
-      local key = body and names_match(names, name) and fingerprint.decode(body)
+      local key = body and names_match(names, name) and base64.decode(body)
       if key then
         known[#known + 1] = { type = kind, key = key, marker = marker, file = path, line = number }
       end
@@ -109,9 +110,7 @@ local function remember(target, key)
   local path = target.user_known_hosts[1]
   local file, message = io.open(path, "a")
   if not file then return message end
-  file:write(("%s %s %s\n"):format(target.host_key_name, fingerprint.type(key),
-    fingerprint.encode(key)
-    .. ("="):rep(-#fingerprint.encode(key) % 4)))
+  file:write(("%s %s %s\n"):format(target.host_key_name, fingerprint.type(key), base64.encode(key)))
   file:close()
 end
 

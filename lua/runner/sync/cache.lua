@@ -1,9 +1,11 @@
 --- Remembers the hashes of a project's files between runs, so that only what changed is read. A hint and no more: a
 --- cache that is missing, damaged or of somebody else is as good as an empty one.
 
-local uv = require("luv")
+local file = require("runner.file")
 local hash = require("runner.core.hash")
 local paths = require("runner.path")
+local text = require("runner.text")
+local uv = require("luv")
 
 local M = {}
 
@@ -15,6 +17,7 @@ local DIGEST = 32
 --- written less than this before it was read is not remembered.
 local TICK_NS = 50e6
 local COARSE_TICK_NS = 2e9 -- where time stamps are whole seconds
+local EXPIRES_S = 30 * 24 * 3600 -- a project that was not synced for so long is hashed again
 
 ---@class runner.HashCache
 ---@field package path string
@@ -23,22 +26,6 @@ local COARSE_TICK_NS = 2e9 -- where time stamps are whole seconds
 ---@field package changed boolean
 local Cache = {}
 Cache.__index = Cache
-
-local function make_folder(path)
-  if uv.fs_mkdir(path, 448) then return end -- 0700
-  local parent = paths.dirname(path)
-  if parent ~= "/" and not uv.fs_stat(parent) then
-    make_folder(parent)
-    uv.fs_mkdir(path, 448)
-  end
-end
-
---- Where caches are, or nil: $XDG_CACHE_HOME/runner, ~/.cache/runner.
-local function folder()
-  local cache, home = os.getenv("XDG_CACHE_HOME"), os.getenv("HOME")
-  if cache and cache:sub(1, 1) == "/" then return cache .. "/runner" end
-  return home and home:sub(1, 1) == "/" and home .. "/.cache/runner" or nil
-end
 
 local function decode(bytes)
   local known = {}
@@ -59,15 +46,10 @@ end
 ---@return runner.HashCache
 function M.open(root)
   local self = setmetatable({ known = {}, used = {}, changed = false }, Cache)
-  local base = folder()
+  local base = file.cache_folder()
   if not base then return self end
-  local name = hash.sha256(root):sub(1, 12):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
-  self.path = base .. "/hashes/" .. name
-  local file = io.open(self.path, "rb")
-  if file then
-    self.known = decode(file:read("a") or "")
-    file:close()
-  end
+  self.path = base .. "/hashes/" .. text.hex(hash.sha256(root):sub(1, 12))
+  self.known = decode(file.read(self.path) or "")
   return self
 end
 
@@ -93,22 +75,19 @@ function Cache:set(path, size, mtime, ctime, inode, digest, now)
   if ctime + tick < now then self.used[path] = { size, mtime, ctime, inode, digest } end
 end
 
-local function write(path, bytes)
-  make_folder(paths.dirname(path))
-  local fd, temporary = uv.fs_mkstemp(path .. ".XXXXXX")
-  if not fd then return end
-  local written = uv.fs_write(fd, bytes, -1)
-  uv.fs_close(fd)
-  if written ~= #bytes or not uv.fs_rename(temporary, path) then uv.fs_unlink(temporary) end
-end
-
 --- Keeps what was used since `open`. Failing costs time in the next run, nothing else.
 function Cache:save()
-  if not self.changed or not self.path then return end
+  if not self.path then return end
+  if not self.changed then
+    uv.fs_utime(self.path, os.time(), os.time()) -- when it was last used
+    return
+  end
   local parts, pack = { MAGIC }, string.pack
   for path, r in pairs(self.used) do parts[#parts + 1] = pack(RECORD, path, r[1], r[2], r[3], r[4], r[5]) end
   local bytes = table.concat(parts)
-  write(self.path, bytes .. hash.sha256(bytes))
+  file.make_folder(paths.dirname(self.path), 448) -- 0700
+  file.write(self.path, bytes .. hash.sha256(bytes))
+  file.expire(paths.dirname(self.path), EXPIRES_S)
 end
 
 return M

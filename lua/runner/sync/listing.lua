@@ -176,6 +176,37 @@ function M.project(root, options)
   return { paths = paths, complaint = complaint }
 end
 
+--- Whether nobody has written what is in a folder, and no test is looked for there.
+local function is_foreign(name, folder)
+  return name == "node_modules" or is_cache(name, folder) or system.lstat(folder .. "/pyvenv.cfg") ~= nil
+end
+
+--- What belongs to a project although git does not see it: what it ignores, but for what is installed or cached, and
+--- what lies behind links that lead out.
+---@param root string absolute
+---@param paths string[] what git sees
+---@param most integer
+---@return string[]? paths absolute; nil: more than `most`
+---@async
+function M.unseen(root, paths, most)
+  local found, real_root = {}, uv.fs_realpath(root) or root
+  local function look(path)
+    local name, kind = path:match("[^/]*$"), system.lstat(path)
+    if not kind or kind == "directory" and is_foreign(name, path) then return end
+    found[#found + 1] = path
+    if kind ~= "directory" or #found > most then return end
+    walk(path, "", is_foreign, function(below) found[#found + 1] = path .. "/" .. below end)
+  end
+  for path in (git(root, "--others", "--ignored", "--directory") or ""):gmatch("%Z+") do
+    look(root .. "/" .. path:gsub("/$", ""))
+  end
+  for _, path in ipairs(paths) do
+    local real = system.lstat(root .. "/" .. path) == "link" and uv.fs_realpath(root .. "/" .. path)
+    if real and real:sub(1, #real_root + 1) ~= real_root .. "/" then look(real) end
+  end
+  return #found <= most and found or nil
+end
+
 --- Lists all of a folder.
 ---@param root string absolute
 ---@return runner.Listing

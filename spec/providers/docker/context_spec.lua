@@ -46,6 +46,17 @@ end)
 describe("docker.context", function()
   after_each(project.remove_all)
 
+  it("leaves out the results of runs, which are new each time", async(function()
+    local dir = project.new({
+      Dockerfile = "FROM x", ["out/events.ndjson"] = "1", ["out/logs/x"] = "1", ["out/mine"] = "1", ["output"] = "1",
+    })
+    local names_of = {}
+    for i, entry in ipairs(context.new({}, dir, { report = { dir = dir .. "/out" } }).entries) do
+      names_of[i] = entry.name
+    end
+    assert.are.same({ "Dockerfile", "output" }, names_of)
+  end))
+
   it("leaves out what is ignored, never the Dockerfile, and brings one from outside along", async(function()
     local dir = project.new({
       Dockerfile = "FROM x", [".dockerignore"] = "Dockerfile\nsecret\n*.log", secret = "1", ["a.log"] = "1",

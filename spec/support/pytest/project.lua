@@ -6,8 +6,6 @@
 local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local uv = require("luv")
-local task = require("runner.task")
 
 local M = {}
 
@@ -31,17 +29,6 @@ function M.new(files, options, settings)
   files["runner.lua"] = CONFIG:format(settings or "", M.python, options or "")
   files["pytest.ini"] = files["pytest.ini"] or "[pytest]\naddopts = -p no:cacheprovider\n"
   return project.new(files)
-end
-
---- A file's text; nil when there is none.
----@param path string
----@return string?
-function M.read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read("a")
-  file:close()
-  return text
 end
 
 --- Runs the project and returns the result, with all that was printed as `text`, and the final states.
@@ -82,51 +69,13 @@ end
 ---@param name string
 ---@return string
 function M.log(dir, name)
-  return M.read(dir .. "/test-results/" .. M.attempt(dir, name).log)
+  return project.read(dir .. "/test-results/" .. M.attempt(dir, name).log)
 end
 
-local running = {}
-
---- Starts the binary and returns its pid and its exit as an event; what it prints goes to a file "printed".
----@param dir string
----@param ... string
----@return integer pid
----@return runner.Event done
-function M.start(dir, ...)
-  local done = task.event()
-  local fd = assert(uv.fs_open(dir .. "/printed", "w", 420))
-  local handle, pid
-  handle, pid = uv.spawn(uv.exepath(), { args = { ... }, cwd = dir, stdio = { nil, fd, fd } }, function(code, signal)
-    handle:close()
-    running[pid] = nil
-    done:set({ code = code, signal = signal })
-  end)
-  uv.fs_close(fd)
-  assert(handle, pid)
-  running[pid] = true
-  return pid, done
-end
-
---- Ends what a spec started and left because it failed; removes the projects.
+--- Ends what a spec has started and left because it failed; removes the projects.
 function M.clean()
-  for pid in pairs(running) do uv.kill(pid, "sigkill") end
-  running = {}
+  runner.kill_all()
   project.remove_all()
-end
-
---- Waits until `condition` holds; the files and processes of another program can only be polled.
----@param condition fun(): any
----@param seconds number? default 20
----@return any what it returned
----@async
-function M.eventually(condition, seconds)
-  local deadline = uv.hrtime() + (seconds or 20) * 1e9
-  while true do
-    local value = condition()
-    if value then return value end
-    assert(uv.hrtime() < deadline, "it never came to pass")
-    task.sleep(0.01)
-  end
 end
 
 return M

@@ -10,8 +10,7 @@ local task = require("runner.task")
 
 local M = {}
 
---- The interpreter under test; RUNNER_SPEC_PYTHON runs these specs with another.
-M.python = os.getenv("RUNNER_SPEC_PYTHON") or "python3"
+M.python = require("spec.support.pytest.project").python
 
 --- The text of a sample project's file.
 function M.sample(name)

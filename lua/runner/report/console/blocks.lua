@@ -1,8 +1,8 @@
 -- What is printed below the line of a failed attempt: its trace and output, indented, made safe.
 
 local attempt_log = require("runner.attempt_log")
+local signals = require("runner.signals")
 local text = require("runner.text")
-local vocabulary = require("runner.report.vocabulary")
 
 local M = {}
 
@@ -41,16 +41,18 @@ end
 ---  the results folder, for the path of the log
 ---@return string lines
 function M.failure(style, attempt, options)
-  local said = attempt.trace or attempt.message
-  if not said and vocabulary.signal(attempt.signal) then
-    said = "ended by " .. vocabulary.signal(attempt.signal)
+  local log = attempt.log and (options.folder and options.folder .. "/" or "") .. attempt.log
+  local stdout = options.output and attempt_log.text(attempt.stdout, log) or ""
+  local stderr = options.output and attempt_log.text(attempt.stderr, log) or ""
+  local trace, said = attempt.trace, attempt.message
+  if trace and (stdout:find(trace, 1, true) or stderr:find(trace, 1, true)) then trace = nil end -- said once
+  if not said and signals.name(attempt.signal) then
+    said = "ended by " .. signals.name(attempt.signal)
   end
-  local parts = { M.block(style, attempt.trace and "trace", said or "", "red") }
-  if options.output then
-    local log = attempt.log and (options.folder and options.folder .. "/" or "") .. attempt.log
-    parts[#parts + 1] = M.block(style, "stdout", attempt_log.text(attempt.stdout, log))
-    parts[#parts + 1] = M.block(style, "stderr", attempt_log.text(attempt.stderr, log))
-  end
+  local parts = {
+    M.block(style, trace and "trace", trace or said or "", "red"),
+    M.block(style, "stdout", stdout), M.block(style, "stderr", stderr),
+  }
   for _, section in ipairs(attempt.sections or {}) do
     parts[#parts + 1] = M.block(style, text.escape(tostring(section[1])), tostring(section[2]))
   end

@@ -97,6 +97,9 @@ function Progress:_head(columns)
     (counts.passed or 0) + (counts.flaky or 0)) } }
   if bad > 0 then words[#words + 1] = { (", %d failed"):format(bad), "red" } end
   if counts.flaky then words[#words + 1] = { (", %d flaky"):format(counts.flaky), "yellow" } end
+  if counts.quarantined then
+    words[#words + 1] = { (", %d quarantined"):format(counts.quarantined), "yellow" }
+  end
   if counts.skipped then
     words[#words + 1] = { (", %d skipped"):format(counts.skipped), "cyan" }
   end

@@ -1,6 +1,8 @@
 -- The console's lines about attempts, tests and problems, as they end.
 
 local blocks = require("runner.report.console.blocks")
+local retry = require("runner.retry")
+local signals = require("runner.signals")
 local summary = require("runner.report.console.summary")
 local text = require("runner.text")
 local vocabulary = require("runner.report.vocabulary")
@@ -40,24 +42,37 @@ function M.attempt_finished(console, event)
   elseif not console.quiet then
     local word, colour = vocabulary.word(event.status, event.attempt)
     console:print(console:line(word, colour, event.duration, id, {
-      blank = true, note = vocabulary.signal(event.signal),
+      blank = true, note = signals.name(event.signal),
     }) .. details(console, event))
   end
 end
 
+-- Texts that are there, for the brackets after a name.
+local function notes(...)
+  local list = {}
+  for i = 1, select("#", ...) do list[#list + 1] = select(i, ...) or nil end
+  return list[1] and table.concat(list, ", ")
+end
+
+-- A failure in quarantine is told apart from those that count, and a quiet console only names it.
 local function tell_failure(console, event, last)
   local try = (event.attempts or 1) > 1 and event.attempts or nil
   local word, colour = vocabulary.word(event.status, try)
-  local signal = last and vocabulary.signal(last.signal)
-  console:print(console:line(word, colour, event.duration, event.id, { note = signal })
-    .. (last and details(console, last) or ""))
-  local state = console.state
-  state.failure_count = state.failure_count + 1
-  if state.failure_count > summary.listed then return end
-  state.failures[state.failure_count] = {
-    word = vocabulary.word(event.status), colour = colour, duration = event.duration,
-    id = event.id, rerun = true,
-    name = console:name(event.id) .. (signal and (" (%s)"):format(signal) or ""),
+  local list, quarantine = console.state.failures, event.quarantine
+  if quarantine then colour, list = "yellow", console.state.quarantined end
+  local signal = last and signals.name(last.signal)
+  if not (quarantine and console.quiet) then
+    console:print(console:line(word, colour, event.duration, event.id, {
+      note = notes(signal, quarantine and vocabulary.quarantined(quarantine)),
+    }) .. (last and details(console, last) or ""))
+  end
+  list.count = list.count + 1
+  if list.count > summary.listed then return end
+  local note = notes(signal, type(quarantine) == "string" and text.first_line(quarantine))
+  list[list.count] = {
+    word = quarantine and "QUARANTINED" or vocabulary.word(event.status), colour = colour,
+    duration = event.duration, id = event.id, rerun = true,
+    name = console:name(event.id) .. (note and (" (%s)"):format(note) or ""),
     message = last and text.first_line(text.shorten(text.repair(last.message or ""), 1000)),
   }
 end
@@ -101,7 +116,9 @@ local function tell_pass(console, event, last)
   if event.status == "flaky" then
     table.insert(console.state.flaky, {
       word = ("FLAKY %d/%d"):format(event.attempts, event.max_attempts or event.attempts),
-      colour = "yellow", duration = event.duration, id = event.id, name = console:name(event.id),
+      colour = "yellow", duration = event.duration, id = event.id,
+      name = console:name(event.id)
+        .. (event.quarantine and (" (%s)"):format(vocabulary.quarantined(event.quarantine)) or ""),
     })
   end
   if console.quiet then return end
@@ -133,7 +150,7 @@ end
 function M.test_finished(console, event)
   local status, id = event.status, event.id
   console.progress:stop(id)
-  console.progress:finish(status)
+  console.progress:finish(event.quarantine and retry.FAILURE[status] and "quarantined" or status)
   local last = console.last[id]
   console.last[id] = nil
   if status == "passed" or status == "flaky" then

@@ -1,6 +1,7 @@
 -- The end of the console's story: the counts, and every failure once more with a command that runs
 -- that test again.
 
+local signals = require("runner.signals")
 local text = require("runner.text")
 local vocabulary = require("runner.report.vocabulary")
 local width = require("runner.report.console.width")
@@ -76,8 +77,9 @@ end
 --- The whole summary.
 ---@param style runner.Style
 ---@param state { counts: table, tests: integer, duration: number, interrupted: any,
----  incomplete: boolean?, failed: boolean, flaky: table[], failures: table[], failure_count: integer,
----  problems: string[], not_run: table[], slowest: table[] }
+---  stopped: string?, incomplete: boolean?, failed: boolean, flaky: table[], failures: table, quarantined: table,
+---  problems: string[], not_run: table[], slowest: table[] } `failures` and `quarantined` are lists of
+---  some with the `count` of all
 ---@param options { columns: integer, rerun: string[], verbose: boolean? }
 ---@return string lines
 function M.render(style, state, options)
@@ -95,17 +97,21 @@ function M.render(style, state, options)
   end
   if state.interrupted then
     lines[#lines + 1] = style:status("yellow", "Interrupted") .. " by "
-      .. tostring(vocabulary.signal(state.interrupted)) .. ": results are incomplete"
+      .. tostring(signals.name(state.interrupted)):upper() .. ": results are incomplete"
   end
-  for _, list in ipairs({ options.verbose and state.slowest or {}, state.flaky, state.failures }) do
+  if state.stopped and not state.interrupted and #state.not_run == 0 then -- else they tell why
+    lines[#lines + 1] = style:status("yellow", "Stopped") .. " " .. state.stopped
+  end
+  local slowest = options.verbose and state.slowest or {}
+  for _, list in ipairs({ slowest, state.flaky, state.quarantined, state.failures }) do
     for _, entry in ipairs(list) do
       lines[#lines + 1] = entry_lines(style, entry, options)
     end
-  end
-  local more = state.failure_count - #state.failures
-  if more > 0 then
-    lines[#lines + 1] = ("%s%s and %s: runner logs --failures"):format(indent, style.ellipsis,
-      vocabulary.plural(more, "more failure"))
+    local more = (list.count or #list) - #list
+    if more > 0 then
+      lines[#lines + 1] = ("%s%s and %s%s: runner logs --failures"):format(indent, style.ellipsis,
+        vocabulary.plural(more, "more failure"), list == state.quarantined and " in quarantine" or "")
+    end
   end
   for _, group in ipairs(state.not_run) do
     lines[#lines + 1] = ("%s %s: %s"):format(style:status("red", "NOT RUN"),

@@ -1,0 +1,4 @@
+$| = 1;
+print "1..2\nok 1 - before\n";
+kill 'SEGV', $$;
+sleep 10;

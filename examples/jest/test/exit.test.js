@@ -1,0 +1,3 @@
+'use strict'
+
+it('ends the process', () => process.exit(3))

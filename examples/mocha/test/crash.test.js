@@ -1,0 +1,5 @@
+'use strict'
+
+it('runs before the crash', () => {})
+it('crashes', () => process.abort())
+it('runs after the crash', () => {})

@@ -1,0 +1,7 @@
+import { it } from 'vitest'
+
+it('runs before the hang', () => {})
+it('hangs', () => {
+  for (;;);
+})
+it('runs after the hang', () => {})

@@ -1,0 +1,197 @@
+--- Any command as a test framework.
+---
+--- Where the tests come from: `tests`, a list of names, or `discover_command`, which prints one name a line (empty
+--- lines and lines that start with # do not count). What runs them: `run_command`. A string goes to the shell, with
+--- names and paths quoted; a list is an argument vector and needs no shell. Placeholders:
+---
+---   {tests}        the name of a test, or the names of several
+---   {result_file}  where the command shall write its results; in `env`, too
+---   {filters}      the option `filters`, which is shell text, or a list of words
+---
+--- Without results each test is one command whose exit status decides. With {result_file}, or with `result_file`, a
+--- path or globs of what the command writes by itself, one command takes many tests and the results say how each went:
+--- JUnit XML, or TAP where the name ends in .tap; `result_file = "-"` is the command's stdout, which is TAP. Results
+--- belong to the test whose name they carry; `test_id_format` says how names are made of results, such as
+--- "{classname} {name}" or "{file}". Where a path is given, commands of one sandbox take turns, as they write the same
+--- file; {result_file} alone has one for each.
+
+local call = require("runner.framework.call")
+local batch = require("runner.framework.batch")
+local errors = require("runner.errors")
+local files = require("frameworks.command.files")
+local lane = require("runner.framework.lane")
+local mark = require("runner.mark")
+local match = require("runner.match")
+local outcome = require("runner.framework.outcome")
+local plugin = require("runner.plugin")
+local results = require("frameworks.command.results")
+local turns = require("frameworks.command.turns")
+local words = require("frameworks.command.words")
+
+local DISCOVERY_LIMIT = 64 * 1024 * 1024 -- bytes of names
+
+local function wrong(format, ...)
+  errors.raise("config", "framework command: " .. format:format(...))
+end
+
+--- What the options come to; raises what does not fit together.
+local function plan_of(options)
+  local run, declared = options.run_command, options.result_file
+  if not options.tests and not options.discover_command then wrong("set tests or discover_command") end
+  local placed = words.mentions(run, "result_file") or words.mentions(options.env, "result_file")
+  local paths = type(declared) == "table" and declared or { declared }
+  local stdout = declared == "-"
+  local plan = {
+    stdout = stdout, paths = not stdout and paths[1] and paths or nil, placed = placed, format = options.result_format,
+    has_results = declared ~= nil or placed,
+  }
+  if placed and (stdout or #paths > 1 or paths[1] and files.is_glob(paths[1])) then
+    wrong("{result_file} needs a result_file that is one path, or none")
+  end
+  if not plan.has_results and (options.test_id_format or options.result_format) then
+    wrong("%s says how results are read, but nothing says where they are: use {result_file} in run_command, or "
+      .. "set result_file", options.test_id_format and "test_id_format" or "result_format")
+  end
+  if options.filters and not words.mentions(options.discover_command, "filters") and not words.mentions(run, "filters")
+  then
+    wrong("filters is set, but no command has {filters}")
+  end
+  local many = words.takes_many(run)
+  if options.batch and not many then
+    wrong("batch: run_command takes no list of tests: {tests} must be an argument of its own")
+  end
+  plan.batch = many and (options.batch or options.batch == nil and plan.has_results) or false
+  if options.test_id_format then match.new({}, { format = options.test_id_format }) end -- raises for a bad one
+  return plan
+end
+
+local function folder_of(options, ctx)
+  local path = require("runner.path")
+  local base = ctx.sandbox.cwd or ctx.agent.info.cwd
+  return options.working_dir and path.absolute(options.working_dir, base) or base
+end
+
+local function names_of(options, ctx)
+  if options.tests then return options.tests end
+  local called = call.run(ctx, {
+    argv = words.argv(options.discover_command, ctx.shell, { filters = options.filters }),
+    env = words.env(options.env, {}), cwd = options.working_dir, limit = DISCOVERY_LIMIT,
+  })
+  local names = {}
+  for line in call.check(called, "discover_command"):gmatch("[^\r\n]+") do
+    line = line:match("^%s*(.-)%s*$")
+    if line ~= "" and line:sub(1, 1) ~= "#" then names[#names + 1] = line end
+  end
+  return names
+end
+
+--- Paths below the working folder get ids that are the same on every machine.
+local function discover(options, ctx, shared)
+  local tests, seen, listed = {}, {}, {}
+  local below = folder_of(options, ctx) .. "/"
+  for _, name in ipairs(names_of(options, ctx)) do
+    if name == "" or name:find("%z") then wrong("%q is no name for a test", name) end
+    local id = name:sub(1, #below) == below and #name > #below and name:sub(#below + 1) or name
+    seen[id] = (seen[id] or 0) + 1
+    if seen[id] > 1 then id = ("%s#%d"):format(id, seen[id]) end
+    tests[#tests + 1] = { id = id, name = name }
+    listed[#listed + 1] = name
+  end
+  shared.all = match.new(listed, { format = options.test_id_format, root = below:sub(1, -2) })
+  return tests
+end
+
+--- A file of ours for the results of a slot.
+local function own_file(ctx, slot, format)
+  local name = ("results-%d-%s.%s"):format(slot.index, mark.half(), format == "tap" and "tap" or "xml")
+  local place = ctx.agent.place
+  -- Where commands do not meet, each makes and removes the file for itself.
+  return (place and place.stateless and "/tmp/runner-" or ctx.tmpdir() .. "/") .. name
+end
+
+local function batch_worker(session, slot, report)
+  local options, ctx, plan, shared = session.options, session.ctx, session.plan, session.shared
+  local source = { stdout = plan.stdout, paths = plan.paths, format = plan.format }
+  if plan.placed and not plan.paths then
+    source.paths, source.own = { own_file(ctx, slot, plan.format) }, true
+  end
+  local plain, in_shell = ctx.agent.plain, type(options.run_command) == "string"
+  local border
+  local function fits() return plan.batch and (not plan.has_results or shared.speaks == "names") end
+  return batch.worker(ctx, slot, report, {
+    fits = fits,
+    size = function(item) return #item.test.name + select(2, item.test.name:gsub("'", "")) * 3 + 3 end,
+    turn = plan.paths and turns.of(ctx.agent, folder_of(options, ctx), plan.paths) or nil,
+    command = function(items)
+      local names = {}
+      for i, item in ipairs(items) do names[i] = item.test.name end
+      local values = { tests = names, filters = options.filters, result_file = source.paths and source.paths[1] }
+      local argv = words.argv(options.run_command, ctx.shell, values)
+      if source.paths then argv, border = files.wrap(source.paths, source.own, argv, plain) end
+      return {
+        argv = argv, env = words.env(options.env, values), cwd = options.working_dir,
+        control = source.paths and not plain or nil,
+      }
+    end,
+    reader = function(items, sink)
+      if not plan.has_results then return results.by_status(items, sink, in_shell) end
+      return results.reader(source, border, items, sink, {
+        format = options.test_id_format, root = folder_of(options, ctx), shared = shared, log = ctx.log, plain = plain,
+        in_shell = in_shell,
+      })
+    end,
+  })
+end
+
+local function lane_worker(session, slot, report)
+  local options, ctx = session.options, session.ctx
+  return lane.worker(ctx, slot, report, {
+    result = type(options.run_command) == "string" and function(_, exit)
+      return outcome.of_exit(results.exit_in_shell(exit))
+    end or nil,
+    command = function(item)
+      local values = { tests = { item.test.name }, filters = options.filters }
+      return {
+        argv = words.argv(options.run_command, ctx.shell, values), env = words.env(options.env, {}),
+        cwd = options.working_dir,
+      }
+    end,
+  })
+end
+
+--- What the sandboxes of a group learn of its results.
+local known = setmetatable({}, { __mode = "k" })
+
+local function shared_by(options)
+  known[options] = known[options] or { speaks = options.test_id_format and "names" or nil, told = {} }
+  return known[options]
+end
+
+return plugin.framework({
+  name = "command",
+  api = 1,
+  options = {
+    tests = "string[]?",
+    discover_command = "string|string[]?",
+    run_command = "string|string[]",
+    filters = "string|string[]?",
+    result_file = "string|string[]?", -- a path, globs, or "-"
+    result_format = '"junit"|"tap"?',
+    test_id_format = "string|string[]|function?", -- fields: name classname file line suite suites property:NAME
+    batch = "boolean?", -- many tests in one command; default: where there are results
+    working_dir = "string?", -- in the sandbox; default: the sandbox's own
+    env = "env?",
+  },
+
+  session = function(options, ctx)
+    local session = { options = options, ctx = ctx, plan = plan_of(options), shared = shared_by(options) }
+    function session.discover() return discover(options, ctx, session.shared), {} end
+    function session.worker(_, slot, report)
+      local plan = session.plan
+      return (plan.batch or plan.has_results) and batch_worker(session, slot, report)
+        or lane_worker(session, slot, report)
+    end
+    function session.close() end
+    return session
+  end,
+})

@@ -1,0 +1,238 @@
+--- One `go test` that runs nothing: it vets, compiles and links all packages at once, as it always does, and gives each
+--- test binary to a script of ours (-exec), in the folder and the environment that tests get. The script keeps the
+--- binary, says with which arguments it is to be run, and asks it for its tests.
+
+local cjson = require("cjson.safe")
+local call = require("runner.framework.call")
+local errors = require("runner.errors")
+
+local M = {}
+
+local LIMIT = 64 * 1024 * 1024 -- bytes of what go prints
+local LIST_TIMEOUT_S = 60
+
+-- Facts are framed by bytes that no package prints by accident; the list is all that follows the last of them.
+local SCRIPT = [=[
+bin=$1; shift
+out=$(mktemp -d "$RUNNER_GO_DIR/XXXXXX") && mv "$bin" "$out/${bin##*/}" || exit 1
+bin=$out/${bin##*/}
+fact() { printf '\036%s\t%s\036\n' "$1" "$2"; }
+fact binary "$bin"; fact dir "$PWD"; fact env "PATH=$PATH"; [ -z "$GOROOT" ] || fact env "GOROOT=$GOROOT"
+for argument; do fact argument "$argument"; done
+grep -nE 'func[[:space:]]+(Test|Example|Fuzz)' *_test.go /dev/null 2>/dev/null |
+  while read -r line; do fact function "$line"; done
+fact list ''
+exec "$bin" -test.list '^(Test|Example|Fuzz)' "$@"
+]=]
+
+--- What decides which tests run, and how often, is ours.
+local OURS = {
+  "args", "bench", "c", "count", "cpu", "exec", "fuzz", "i", "json", "list", "o", "run", "skip", "timeout",
+}
+
+---@class runner.go.Package
+---@field binary string
+---@field dir string where its tests run
+---@field env table<string, string>
+---@field arguments string[] of the binary
+---@field framed boolean its lines about tests are marked (Go 1.20)
+---@field functions table<string, { file: string, line: integer }>
+---@field tests string[]
+
+local function check_flags(flags)
+  for _, flag in ipairs(flags or {}) do
+    local name = flag:match("^%-%-?([%w]+)")
+    for _, ours in ipairs(OURS) do
+      if name == ours then
+        errors.raise("config", ("framework go: flags: -%s is not for here"):format(name))
+      end
+    end
+  end
+end
+
+local function arguments(options, script)
+  local argv = { options.go or "go", "test", "-json", "-count=1" }
+  local function add(...)
+    for _, argument in ipairs({ ... }) do argv[#argv + 1] = argument end
+  end
+  add(("-timeout=%gs"):format(options.list_timeout or LIST_TIMEOUT_S), "-exec", "/bin/sh " .. script)
+  if options.race then add("-race") end
+  if options.short then add("-short") end
+  if options.tags then add("-tags=" .. table.concat(options.tags, ",")) end
+  add(table.unpack(options.flags or {}))
+  add(table.unpack(options.packages or { "./..." }))
+  if options.args then add("-args", table.unpack(options.args)) end
+  return argv
+end
+
+--- A name that Go takes for a test, an example or a fuzz target.
+local function is_test(name)
+  for _, prefix in ipairs({ "Test", "Example", "Fuzz" }) do
+    local rest = name:match("^" .. prefix .. "([%w_\x80-\xFF]*)$")
+    if rest then return not rest:find("^%l") end
+  end
+  return false
+end
+
+--- What the script said of a package, nil when it did not get so far.
+---@param text string
+---@return runner.go.Package?
+---@return string rest what else was printed
+local function package_of(text)
+  local found = { env = {}, arguments = {}, functions = {}, tests = {}, framed = false }
+  local list
+  for key, value, stop in text:gmatch("\30(%l+)\t([^\30]*)\30\n()") do
+    if key == "env" then
+      local name, setting = value:match("^([^=]*)=(.*)$")
+      found.env[name] = setting
+    elseif key == "argument" then
+      found.framed = found.framed or value == "-test.v=test2json"
+      if not value:find("^%-test%.timeout=") and not value:find("^%-test%.testlogfile=") then
+        table.insert(found.arguments, value)
+      end
+    elseif key == "function" then
+      local file, line, name = value:match("^(.-):(%d+):.-func%s+(%u[%w_\x80-\xFF]*)")
+      if file and not found.functions[name] then
+        found.functions[name] = { file = file, line = math.tointeger(tonumber(line)) }
+      end
+    elseif key == "list" then
+      list = stop
+    else
+      found[key] = value
+    end
+  end
+  if not list then return nil, text end
+  local rest = text:sub(list)
+  local seen = {}
+  for line in rest:gmatch("[^\r\n]+") do
+    -- What the package prints by itself (TestMain) may look like a test.
+    if is_test(line) and not seen[line] and (found.functions[line] or not next(found.functions)) then
+      seen[line] = true
+      table.insert(found.tests, line)
+    end
+  end
+  return found, rest
+end
+
+--- Reads the events of `go test -json`.
+---@return table<string, table> by package: output, action, failed_build
+---@return table<string, string[]> what building each package printed
+---@return string loose lines that are no events
+local function read_events(text)
+  local packages, builds, loose = {}, {}, {}
+  for line in text:gmatch("[^\n]+") do
+    local event = line:find("^{") and cjson.decode(line)
+    if type(event) ~= "table" then
+      loose[#loose + 1] = line
+      local failed = line:match("^FAIL\t(%S+) %[%l+ failed%]") -- so before Go 1.24
+      if failed then packages[failed] = { output = { line, "\n" }, action = "fail" } end
+    elseif event.Action == "build-output" then
+      builds[event.ImportPath] = builds[event.ImportPath] or {}
+      table.insert(builds[event.ImportPath], event.Output)
+    elseif event.Package then
+      local one = packages[event.Package] or { output = {} }
+      packages[event.Package] = one
+      if event.Action == "output" then
+        table.insert(one.output, event.Output)
+      elseif event.Action == "pass" or event.Action == "fail" or event.Action == "skip" then
+        one.action, one.failed_build = event.Action, event.FailedBuild
+      end
+    end
+  end
+  return packages, builds, table.concat(loose, "\n")
+end
+
+local function sorted(set)
+  local keys = {}
+  for key in pairs(set) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+--- One problem for each package that cannot be built, whoever needs it; with a Go that does not tell whose build failed
+--- (before 1.24) one for all.
+---@param failed table<string, string[]> by the build that failed: the packages that need it
+---@param builds table<string, string[]>
+---@param said string what was printed outside of events
+local function build_problems(failed, builds, said)
+  local by_id, order = {}, {}
+  for _, build in ipairs(sorted(failed)) do
+    -- "m/a", "m/a [m/a.test]" and "m/a.test" are all of the same files.
+    local id = build:match("^[^ ]+") or ""
+    id = id:gsub("%.test$", "")
+    local one = by_id[id]
+    if not one then
+      one = { users = {}, text = {}, bodies = {} }
+      by_id[id] = one
+      order[#order + 1] = id
+    end
+    local text = builds[build] and table.concat(builds[build]) or said
+    local body = text:gsub("^# [^\n]*\n", "")
+    if not one.bodies[body] then
+      one.bodies[body] = true
+      table.insert(one.text, text)
+    end
+    for _, path in ipairs(failed[build]) do
+      if path ~= id then table.insert(one.users, path) end
+    end
+  end
+  local problems = {}
+  for _, id in ipairs(order) do
+    local one = by_id[id]
+    local users = table.concat(one.users, ", ")
+    problems[#problems + 1] = {
+      kind = "collection", id = id ~= "" and id or one.users[1], text = table.concat(one.text, "\n"),
+      message = id == "" and users .. " cannot be built"
+        or ("%s cannot be built%s"):format(id, users ~= "" and (", and is needed by " .. users) or ""),
+    }
+  end
+  return problems
+end
+
+--- Builds the packages.
+---@param options table of the framework
+---@param ctx table of the framework
+---@param root string? where go runs
+---@return table<string, runner.go.Package> packages by import path
+---@return table[] problems
+---@async
+function M.run(options, ctx, root)
+  check_flags(options.flags)
+  local folder = ctx.tmpdir()
+  local script = ("%s/go-%s.sh"):format(folder, (ctx.group or "tests"):gsub("[^%w]", "_"))
+  ctx.put(script, SCRIPT)
+  local env = { RUNNER_GO_DIR = folder, PWD = root }
+  for name, value in pairs(options.env or {}) do env[name] = value end
+  local argv = arguments(options, script)
+  local called = call.run(ctx, { argv = argv, cwd = root, env = env, limit = LIMIT })
+  local exit = called.exit
+  local packages, builds, loose = read_events(called.stdout)
+  if exit.kind ~= "exited" or called.too_much or exit.timed_out or exit.code ~= 0 and not next(packages) then
+    call.check(called, argv[1] .. " test")
+  end
+  local said = called.stderr .. loose
+  local found, failed, problems = {}, {}, {}
+  for _, path in ipairs(sorted(packages)) do
+    local one = packages[path]
+    local text = table.concat(one.output)
+    local package, rest = package_of(text)
+    if package and one.action == "pass" then
+      found[path] = package
+    elseif one.failed_build or text:find("%[build failed%]\n") or text:find("%[setup failed%]\n") then
+      local build = one.failed_build or ""
+      failed[build] = failed[build] or {}
+      table.insert(failed[build], path)
+    elseif one.action == "fail" then
+      problems[#problems + 1] = {
+        kind = "collection", id = path, message = path .. ": its test binary does not list its tests", text = rest,
+      }
+    end
+  end
+  for _, problem in ipairs(build_problems(failed, builds, said)) do problems[#problems + 1] = problem end
+  if exit.code ~= 0 and #problems == 0 then
+    problems[1] = { kind = "collection", id = "go test", text = said, message = "go test failed without a reason" }
+  end
+  return found, problems
+end
+
+return M

@@ -1,0 +1,100 @@
+--- From what a process says of files and their tests to the tests and problems of a session.
+
+local M = {}
+
+---@class javascript.Listing
+---@field files table[]
+---@field problems table[]
+---@field setup boolean? something is to be set up once before tests run
+---@field done boolean? all of it is here
+local Listing = {}
+Listing.__index = Listing
+
+---@return javascript.Listing
+function M.new()
+  return setmetatable({ files = {}, problems = {} }, Listing)
+end
+
+--- Takes a message in, if it is about tests.
+---@param message table
+---@return boolean
+function Listing:take(message)
+  if message.files then
+    table.move(message.files, 1, #message.files, #self.files + 1, self.files)
+  elseif message.problem and not message.problem.late then
+    self.problems[#self.problems + 1] = message.problem
+  elseif message.listed then
+    self.setup, self.done = message.listed.setup, true
+  elseif message.loading then
+    self.loading = message.loading
+  else
+    return false
+  end
+  return true
+end
+
+local function shown(folder, file)
+  return folder and folder ~= "." and folder:gsub("/+$", "") .. "/" .. file or file
+end
+
+--- Projects by file: a file of several gives each test as often.
+local function count_projects(files)
+  local count = {}
+  for _, file in ipairs(files) do count[file.file] = (count[file.file] or 0) + 1 end
+  return count
+end
+
+--- The tests, with ids that are unique: "file > describe > test".
+---@param value table a listing, or one from the cache
+---@param folder string? the working folder, below that of the sandbox
+---@return table[] tests
+---@return table[] problems
+function M.tests(value, folder)
+  local tests, seen, projects = {}, {}, count_projects(value.files)
+  for _, file in ipairs(value.files) do
+    local path = shown(folder, file.file)
+    local project = file.project ~= "" and file.project or nil
+    local prefix = project and projects[file.file] > 1 and ("%s [%s]"):format(path, project) or path
+    local unit = ("%s\0%s\0%s"):format(file.file, file.project or "", file.pool or "")
+    for _, one in ipairs(file.tests) do
+      local name = table.concat(one.titles, " > ")
+      local id = prefix .. " > " .. name
+      local base, n = id, 1
+      while seen[id] do
+        n = n + 1
+        id = ("%s #%d"):format(base, n)
+      end
+      seen[id] = true
+      tests[#tests + 1] = {
+        id = id, name = name, file = path, whole_file = true, tags = project and { project } or nil,
+        key = one.key, unit = unit, source = file, siblings = #file.tests, needs_setup = value.setup or nil,
+      }
+    end
+  end
+  local problems = {}
+  for _, problem in ipairs(value.problems or {}) do
+    local file = problem.file and shown(folder, problem.file)
+    problems[#problems + 1] = {
+      kind = file and "collection" or "setup", id = file, text = problem.text,
+      message = file and problem.message or "the global setup failed: " .. problem.message,
+    }
+  end
+  return tests, problems
+end
+
+--- What runs tests of one file; see worker/main.cjs.
+---@param items runner.Item[] of one unit
+---@param token fun(item: runner.Item): integer
+---@return table
+function M.request(items, token)
+  local first, rows = items[1].test, {}
+  for i, item in ipairs(items) do
+    rows[i] = { item.test.key, { token(item), item.id, item.attempt } }
+  end
+  return {
+    file = first.source.file, project = first.source.project, pool = first.source.pool,
+    whole = #items == first.siblings, tests = rows,
+  }
+end
+
+return M

@@ -1,0 +1,43 @@
+'use strict'
+// How tests are told apart: by their titles, from the outermost suite to the test, and, where several tests of a file
+// have the same ones, by their order.
+
+/// Gives a key to each test of a file; to be asked for all of them, in the order of definition.
+function keys() {
+  const seen = new Map()
+  return (titles) => {
+    const name = JSON.stringify(titles)
+    const n = (seen.get(name) ?? 0) + 1
+    seen.set(name, n)
+    return n === 1 ? name : `${name}#${n}`
+  }
+}
+
+/// The pattern that selects just these tests where a runner joins their titles with blanks.
+function pattern(keys) {
+  const names = keys.map((key) => JSON.parse(key.replace(/#\d+$/, '')).join(' '))
+  const escaped = [...new Set(names)].map((name) => name.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'))
+  return `^(?:${escaped.join('|')})$`
+}
+
+const strip = (text) => require('node:util').stripVTControlCharacters(String(text ?? ''))
+
+/// An error as our results have it: what it says in one line, its type, and all there is to read.
+function failure(error, text) {
+  const whole = strip(text ?? error?.stack ?? error?.message ?? error)
+  const said = strip(error?.message ?? '').trim() || whole.trim()
+  return {
+    message: said.split('\n', 1)[0].slice(0, 1000) || 'it failed',
+    type: typeof error?.name === 'string' ? error.name : undefined,
+    trace: whole,
+  }
+}
+
+/// What is to be said of the tries that a runner gave a test by itself.
+function retried(runner, passed, tries) {
+  if (!tries) return undefined
+  const text = `${passed ? 'passed' : 'failed'} after ${tries} ${tries === 1 ? 'retry' : 'retries'} of its own`
+  return [{ title: runner, text }]
+}
+
+module.exports = { failure, keys, pattern, retried, strip }

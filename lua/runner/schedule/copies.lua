@@ -1,0 +1,83 @@
+--- Copies of stragglers: near the end, a test that takes far longer than it ever did may be stuck with a slow or sick
+--- sandbox, so an idle one elsewhere runs it, too. The first result counts (speculative execution, Dean & Ghemawat
+--- 2004). Pure: time comes from the caller.
+
+local heaps = require("runner.schedule.heap")
+
+local M = {}
+
+--- At most this part of all tests is copied, and at least so many may be: a run in which everything is slow is no run
+--- with stragglers.
+local PART, LEAST = 0.05, 8
+
+--- What a copy has from its original: what it is, not what became of it.
+local KEPT = { "id", "group", "file", "attempt", "cost", "order", "straggles", "test", "policy" }
+
+---@class runner.Copies
+---@field made integer
+---@field package running runner.Heap of { item, lease, due }
+local Copies = {}
+Copies.__index = Copies
+
+local function earlier(a, b) return a.due < b.due end
+
+---@return runner.Copies
+function M.new()
+  return setmetatable({ made = 0, running = heaps.new(earlier) }, Copies)
+end
+
+--- A test runs. It is a straggler when it still does `item.straggles` seconds later.
+---@param item runner.Item
+---@param lease runner.Lease
+---@param now number seconds
+function Copies:watch(item, lease, now)
+  if item.straggles and not item.copy_of then
+    self.running:push({ item = item, lease = lease, due = now + item.straggles })
+  end
+end
+
+local function is_running(entry)
+  return entry.lease.running == entry.item
+end
+
+--- When the next test becomes a straggler; nil: none does.
+---@return number?
+function Copies:due()
+  local entry = self.running:top()
+  while entry and not is_running(entry) do
+    self.running:pop()
+    entry = self.running:top()
+  end
+  return entry and entry.due
+end
+
+--- A copy of the longest overdue straggler for an idle slot. The copy is the same attempt, not another one.
+---@param options { sandbox: any, provider: string? }
+---@param tests integer in all
+---@param now number
+---@return runner.Item? copy
+---@return runner.Class? one class of both
+function Copies:pick(options, tests, now)
+  if self.made >= math.max(LEAST, tests * PART) then return nil end
+  local passed, copy, class = {}, nil, nil
+  while not copy do
+    local due = self:due()
+    if not due or due > now then break end
+    local entry = self.running:pop()
+    local item, lease = entry.item, entry.lease
+    local one = item.class
+    local elsewhere = lease.sandbox ~= options.sandbox and (not one.only_on or one.only_on[options.provider])
+    if not item.twin and not one.is_constrained and elsewhere then
+      copy, class = { copy_of = item, twin = item }, one
+      for _, key in ipairs(KEPT) do copy[key] = item[key] end
+      item.twin = copy
+      self.made = self.made + 1
+    elseif not item.twin and not one.is_constrained then
+      passed[#passed + 1] = entry -- not here, but another sandbox may have it
+    end
+  end
+  for _, entry in ipairs(passed) do self.running:push(entry) end
+  return copy, class
+end
+
+return M

@@ -1,0 +1,130 @@
+--- `runner plan` and `runner simulate`: predictions by the real queue, next to what then really happens.
+
+local async = require("spec.support.async")
+local finished = require("spec.support.finished_run")
+local project = require("spec.support.project")
+local runner = require("spec.support.command_line")
+
+--- A project of sleeping tests, 3 s of work, the longest 0.5 s.
+local function new(settings)
+  return project.new({ ["runner.lua"] = ([[
+    local tests = {}
+    for i = 1, 24 do tests[i] = ("sleep %%g #%%d"):format(i == 7 and 0.5 or 0.1, i) end
+    local settings = %s
+    settings.framework = require "frameworks.command" { tests = tests, run_command = "eval {tests}" }
+    settings.history = { path = "history.jsonl" }
+    settings.max_parallel = settings.max_parallel or 4
+    return settings
+  ]]):format(settings or "{}") })
+end
+
+--- Seconds that a plan predicts: "4 at once on 1 sandbox of local: 812ms".
+local function predicted(text)
+  local number, unit = text:match("at once on %d+ sandbox%a* of %w+: ([%d.]+)(m?s)")
+  return number and tonumber(number) / (unit == "ms" and 1000 or 1)
+end
+
+describe("runner plan", function()
+  after_each(project.remove_all)
+
+  it("guesses before the first run and knows after it", async(function()
+    local dir = new()
+    local before = runner(dir, "plan")
+    assert.are.equal(0, before.code, before.stderr)
+    assert.matches("24 tests, 24s of work %(24 never ran: guessed%)", before.stdout)
+    assert.are.equal(0, runner(dir, "run").code)
+    local after = runner(dir, "plan")
+    assert.matches("24 tests, %d[%d.]*s of work\n", after.stdout)
+    local wall = finished.find(dir, "run_finished").duration
+    assert.is_true(predicted(after.stdout) > 0.6 and predicted(after.stdout) <= wall + 0.5,
+      after.stdout .. "\nthe run took " .. wall)
+    assert.matches("Tests that hold it back:\n +5%d%dms +%d+%.%d%% of the run  sleep 0.5 #7\n", after.stdout)
+    assert.matches("Critical path", after.stdout)
+  end))
+
+  it("compares numbers of slots, finds the fewest for a deadline, the most for a budget", async(function()
+    local dir = new()
+    runner(dir, "run")
+    local compared = runner(dir, "plan", "--parallel", "1,2,8").stdout
+    local walls = {}
+    for parallel, wall in compared:gmatch("\n +(%d+) +%d+ +([%d.]+)m?s") do
+      walls[tonumber(parallel)] = tonumber(wall)
+    end
+    assert.is_true(walls[1] > 2.5 and walls[1] < 6, compared)
+    local walls_of_many = runner(dir, "plan", "--parallel", "24,1000000").stdout
+    local most = walls_of_many:match("\n +24 +1 +(%S+)")
+    assert.are.equal(most, walls_of_many:match("\n +1000000 +1 +(%S+)"), walls_of_many)
+    local slots = tonumber(runner(dir, "plan", "--deadline", "1.5s").stdout:match("\n(%d+) at once"))
+    assert.is_true(slots >= 2 and slots <= 4, tostring(slots))
+    local late = runner(dir, "plan", "--deadline", "0.2s")
+    assert.are.equal(1, late.code)
+    assert.matches("No number of sandboxes", late.stdout)
+    local unpriced = runner(dir, "plan", "--budget", "1")
+    assert.are.equal(64, unpriced.code)
+    assert.matches("price = 0.12", unpriced.stderr)
+    project.write(dir, { ["priced.lua"] = [[
+      local settings = dofile "runner.lua"
+      settings.provider = require "providers.local" { price = 3600 }
+      return settings ]] })
+    local priced = runner(dir, "plan", "priced.lua", "--budget", "100")
+    assert.are.equal(0, priced.code, priced.stderr)
+    assert.matches("%$%d+%.%d%d", priced.stdout)
+    assert.are.equal(1, runner(dir, "plan", "priced.lua", "--budget", "0.01").code)
+    local run = runner(dir, "run", "priced.lua", "sleep 0.5", "--show-estimated-cost")
+    assert.matches("estimated cost: %$[0-9.]+", run.stderr)
+    assert.is_true(finished.find(dir, "run_finished").estimated_cost > 0.5)
+    assert.matches("set price", runner(dir, "run", "sleep 0.5", "--show-estimated-cost").stderr)
+  end))
+
+  it("takes the selection of a run, and exits like one without tests", async(function()
+    local dir = new()
+    assert.matches("^1 test,", runner(dir, "plan", "-E", "test(~#7)").stdout)
+    assert.are.equal(4, runner(dir, "plan", "-E", "none()").code)
+  end))
+end)
+
+describe("runner simulate", function()
+  after_each(project.remove_all)
+
+  it("replays a run under other settings", async(function()
+    local dir = new()
+    runner(dir, "run")
+    local log = "test-results/events.ndjson"
+    local result = runner(dir, "simulate", log, "--parallel", "1,4,24")
+    assert.are.equal(0, result.code, result.stderr)
+    assert.matches("with 4 at once on 1 sandbox", result.stdout)
+    assert.matches("\n +24 +1 +5%d%dms", result.stdout) -- the longest test
+    local again = runner(dir, "simulate", log, "--parallel", "4", "--estimate-error", "1", "--seed", "5").stdout
+    assert.are.equal(again, runner(dir, "simulate", log, "-p", "4", "--estimate-error", "1", "--seed", "5").stdout)
+    assert.are.equal(again, runner(dir, "simulate", "test-results", "-p", "4", "--estimate-error", "1", "--seed", "5")
+      .stdout)
+    local failing = runner(dir, "simulate", log, "-p", "1", "--failure-rate", "1", "--retries", "1").stdout
+    assert.matches("\n +1 +1 +[56789]%.?%d*s", failing) -- each test twice
+    assert.matches("%$", runner(dir, "simulate", log, "--price", "3600", "--start", "1m").stdout)
+  end))
+
+  it("says what is wrong with a log", async(function()
+    local dir = project.new({ empty = "", ["runner.lua"] = "return {}" })
+    for _, name in ipairs({ "empty", "missing", "runner.lua" }) do
+      local result = runner(dir, "simulate", name)
+      assert.are.equal(64, result.code)
+      assert.matches(name, result.stderr)
+    end
+    assert.are.equal(64, runner(dir, "simulate").code)
+    project.write(dir, { odd = table.concat({
+      '{"event":"sandbox_started","sandbox":"a","time":9}',
+      '{"event":"sandbox_ready","sandbox":"a","slots":1e308,"time":2}',
+      '{"event":"test","id":"x","group":"g"}', '{"event":"test","id":"y","group":"g"}',
+      '{"event":"attempt_finished","id":"x","status":"passed","duration":2,"time":3}',
+      '{"event":"attempt_finished","id":"y","status":"failed","duration":1e308}', "",
+    }, "\n") })
+    local odd = runner(dir, "simulate", "odd")
+    assert.are.equal(0, odd.code, odd.stderr)
+    assert.matches("\n1 test, 2s of work", "\n" .. odd.stdout)
+    for flag, value in pairs({ ["--failure-rate"] = "2", ["--price"] = "-5", ["--estimate-error"] = "-1" }) do
+      local result = runner(dir, "simulate", "empty", flag, value)
+      assert.are.equal(64, result.code)
+      assert.is_truthy(result.stderr:find(flag .. ": expected a number", 1, true), result.stderr)
+    end
+  end))
+end)

@@ -1,0 +1,139 @@
+--- The discovery cache: it may only ever answer what discovery itself would.
+
+local uv = require("luv")
+local async = require("spec.support.async")
+local cache = require("runner.framework.cache")
+local project = require("spec.support.project")
+
+local function write(path, text)
+  local file <close> = assert(io.open(path, "wb"))
+  file:write(text)
+end
+
+--- A test with a cache folder of its own, and a "discovery" that lists the lines of all test files.
+local function with(fn)
+  return async(function()
+    local home, root = project.new({}), project.new({ ["test_a"] = "one\n", ["test_b"] = "two\n" })
+    local before = os.getenv("XDG_CACHE_HOME")
+    uv.os_setenv("XDG_CACHE_HOME", home)
+    local ctx = {
+      sandbox = { cwd = root, env = { RUNNER_RUN_ID = "1" }, is_host = true },
+      settings = { working_dir = root, report = { dir = root .. "/test-results" } },
+    }
+    local asked = 0
+    local function discover(more)
+      local key = { name = "spec", key = { markers = "x" }, project = true }
+      for name, value in pairs(more or {}) do key[name] = value end
+      return cache.get(ctx, key, function()
+        asked = asked + 1
+        local found = {}
+        local scan = uv.fs_scandir(root)
+        for name in function() return scan and uv.fs_scandir_next(scan) end do
+          if name:find("^test_") then
+            for line in io.lines(root .. "/" .. name) do found[#found + 1] = name .. ":" .. line end
+          end
+        end
+        table.sort(found)
+        return found
+      end)
+    end
+    local ok, err = pcall(fn, discover, ctx, root, function() return asked end)
+    if before then uv.os_setenv("XDG_CACHE_HOME", before) else uv.os_unsetenv("XDG_CACHE_HOME") end
+    if not ok then error(err, 0) end
+  end)
+end
+
+describe("the discovery cache", function()
+  it("answers without asking while nothing changed", with(function(discover, ctx, _, asked)
+    assert.are.same({ "test_a:one", "test_b:two" }, discover())
+    ctx.sandbox.env.RUNNER_RUN_ID = "2"
+    assert.are.same({ "test_a:one", "test_b:two" }, discover())
+    assert.are.equal(1, asked())
+  end))
+
+  it("sees a test that was added, renamed, deleted, and a file that was", with(function(discover, _, root)
+    discover()
+    write(root .. "/test_a", "one\nnew\n")
+    assert.are.same({ "test_a:new", "test_a:one", "test_b:two" }, discover())
+    write(root .. "/test_a", "own\nnew\n") -- as long as before
+    assert.are.same({ "test_a:new", "test_a:own", "test_b:two" }, discover())
+    write(root .. "/test_c", "three\n")
+    assert.are.same({ "test_a:new", "test_a:own", "test_b:two", "test_c:three" }, discover())
+    assert(uv.fs_rename(root .. "/test_c", root .. "/test_d"))
+    assert.are.same({ "test_a:new", "test_a:own", "test_b:two", "test_d:three" }, discover())
+    assert(uv.fs_unlink(root .. "/test_a"))
+    assert.are.same({ "test_b:two", "test_d:three" }, discover())
+  end))
+
+  it("sees what git ignores and what lies behind links, but not results, history and what is installed",
+    with(function(discover, ctx, root, asked)
+      local outside = project.new({ ["deep/list"] = "1" })
+      ctx.settings.history = { path = root .. "/h.jsonl" }
+      project.write(root, {
+        [".gitignore"] = "test_gen*\nnode_modules\nout\n", ["node_modules/a/index.js"] = "", ["out/built"] = "1",
+        ["test-results/events.ndjson"] = "", ["h.jsonl"] = "",
+      })
+      assert(uv.fs_symlink(outside, root .. "/link"))
+      assert.are.equal(0, require("runner.process").run({ "git", "init", "-q", root }).code)
+      discover()
+      project.write(root, { ["node_modules/a/more.js"] = "", ["test-results/events.ndjson"] = "1", ["h.jsonl"] = "1" })
+      discover()
+      assert.are.equal(1, asked())
+      write(root .. "/test_gen", "new\n")
+      assert.are.same({ "test_a:one", "test_b:two", "test_gen:new" }, discover())
+      write(root .. "/test_gen", "own\n")
+      assert.are.same({ "test_a:one", "test_b:two", "test_gen:own" }, discover())
+      write(root .. "/out/built", "2")
+      discover()
+      assert.are.equal(4, asked())
+      write(outside .. "/deep/list", "2")
+      discover()
+      assert.are.equal(5, asked())
+    end))
+
+  it("is keyed by options, environment and named files", with(function(discover, ctx, root, asked)
+    discover()
+    discover({ key = { markers = "y" } })
+    assert.are.equal(2, asked())
+    ctx.sandbox.env.MODE = "other"
+    discover({ key = { markers = "y" } })
+    assert.are.equal(3, asked())
+    local binary = project.new({ binary = "1" }) .. "/binary"
+    local named = { project = false, files = { binary, "test_a", "missing" } }
+    discover(named)
+    discover(named)
+    assert.are.equal(4, asked())
+    write(root .. "/missing", "")
+    discover(named)
+    assert.are.equal(5, asked())
+    write(binary, "22")
+    discover(named)
+    assert.are.equal(6, asked())
+  end))
+
+  it("is off with --no-cache, in sandboxes elsewhere, in private copies", with(function(discover, ctx, _, asked)
+    ctx.settings.history = false
+    discover()
+    ctx.settings.no_cache = true
+    discover()
+    ctx.settings.no_cache = nil
+    discover()
+    assert.are.equal(2, asked())
+    ctx.sandbox.is_host = false
+    discover()
+    ctx.sandbox.is_host = true
+    ctx.settings.working_dir = "/elsewhere"
+    discover()
+    assert.are.equal(4, asked())
+  end))
+
+  it("takes a damaged entry for none", with(function(discover, _, _, asked)
+    discover()
+    local folder = os.getenv("XDG_CACHE_HOME") .. "/runner/discovery"
+    local scan = assert(uv.fs_scandir(folder))
+    write(folder .. "/" .. uv.fs_scandir_next(scan), '{"digest":')
+    uv.fs_scandir_next(scan)
+    assert.are.same({ "test_a:one", "test_b:two" }, discover())
+    assert.are.equal(2, asked())
+  end))
+end)

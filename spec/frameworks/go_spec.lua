@@ -1,0 +1,376 @@
+--- Whole runs over real Go packages: examples/go, and small ones for what may go wrong. RUNNER_SPEC_GO names the go to
+--- use, for versions other than that of the PATH.
+
+local cjson = require("cjson.safe")
+local async = require("spec.support.async")
+local example = require("spec.support.example")
+local finished = require("spec.support.finished_run")
+local process = require("runner.process")
+local project = require("spec.support.project")
+local runner = require("spec.support.command_line")
+
+local GO = os.getenv("RUNNER_SPEC_GO") or "go"
+
+local CONFIG = [[
+local go = require "frameworks.go"
+return { max_parallel = 2, test_timeout = "%s", grace = "1s", retries = %d, framework = go { go = "%s", %s } }
+]]
+
+local function needs_go()
+  if not example.has(GO) then
+    pending("Go is missing")
+    return false
+  end
+  return true
+end
+
+local function new(files, options, settings)
+  settings = settings or {}
+  files["go.mod"] = "module example.com/m\n\ngo 1.19\n"
+  files["runner.lua"] = CONFIG:format(settings.test_timeout or "30s", settings.retries or 0, GO, options or "")
+  return project.new(files)
+end
+
+local function run(dir, ...)
+  local result = runner(dir, "run", "--color", "never", ...)
+  return result, result.stdout .. result.stderr
+end
+
+--- Since Go 1.20 what a test prints cannot be taken for the lines about it.
+local function is_framed()
+  return tonumber(process.run({ GO, "version" }).stdout:match("go1%.(%d+)")) >= 20
+end
+
+--- What `go test -json` says of a test that has a process to itself (its binary and test2json are its two halves), and
+--- of its subtests; "hangs" when it does not end.
+local function reported(binary, folder, name, env)
+  -- The time limit is for all of its processes.
+  local argv = {
+    "timeout", "4", GO, "tool", "test2json", binary, "-test.v=" .. (is_framed() and "test2json" or "true"),
+    "-test.paniconexit0", "-test.run=^" .. name .. "$",
+  }
+  local result = process.run(argv, { cwd = folder, env = env })
+  if result.code == 124 then return "hangs", {} end
+  local status, subtests = "fail", {} -- nothing is said of a test that ends its process
+  for line in result.stdout:gmatch("[^\n]+") do
+    local event = assert(cjson.decode(line))
+    local action = event.Action
+    if action == "pass" or action == "fail" or action == "skip" then
+      if event.Test == name then status = action end
+      if event.Test and event.Test:find("/", 1, true) then
+        subtests[#subtests + 1] = action:upper() .. " " .. event.Test
+      end
+    end
+  end
+  table.sort(subtests)
+  return status, subtests
+end
+
+local GO_STATUS = {
+  passed = "pass", failed = "fail", crashed = "fail", skipped = "skip", timed_out = "hangs",
+}
+
+--- Every test that `go test -list` lists, apart from benchmarks, as an id.
+local function listed(dir)
+  local ids, names = {}, {}
+  local text = process.run({ GO, "test", "-list", ".", "./..." }, { cwd = dir }).stdout
+  for line in text:gmatch("[^\n]+") do
+    local package = line:match("^ok%s+(%S+)")
+    if package then
+      for _, name in ipairs(names) do ids[package .. "." .. name] = true end
+      names = {}
+    elseif not line:find("^Benchmark") and not line:find("[ \t]") and line ~= "TestNothing" then
+      names[#names + 1] = line
+    end
+  end
+  return ids
+end
+
+describe("frameworks.go", function()
+  after_each(project.remove_all)
+
+  it("ends every test of the example as go test -json reports it, in batches and alone", async(function()
+    if not needs_go() then return end
+    local dir = example.copy("go")
+    project.write(dir, { ["runner.lua"] = CONFIG:format("3s", 1, GO, "") })
+    local expected = example.expected("go")
+    local result, text = run(dir)
+    assert.are.equal(1, result.code, text)
+    assert.are.same(expected, finished.states(dir), text)
+    assert.are.same({}, finished.events(dir, "problem"))
+
+    local ids = listed(dir)
+    for id in pairs(expected) do assert.is_true(ids[id], id) end
+    for id in pairs(ids) do assert.is_string(expected[id], id) end
+
+    local binaries = {}
+    for id, state in pairs(expected) do
+      local package, name = id:match("^example.com/shop/(.*)%.([^.]+)$")
+      local folder = dir .. "/" .. package
+      if not binaries[package] then
+        binaries[package] = dir .. "/" .. package:gsub("/", "-") .. ".test"
+        local built = process.run({ GO, "test", "-c", "-o", binaries[package], "./" .. package }, { cwd = dir })
+        assert.are.equal(0, built.code, built.stderr)
+      end
+      local attempt = finished.find(dir, "attempt_finished", { id = id })
+      local status, subtests = reported(binaries[package], folder, name, { RUNNER_ATTEMPT = "1" })
+      if (name == "TestLooksLikeAResult" or name == "TestOddBytes") and not is_framed() then status = "pass" end
+      assert.are.equal(status, GO_STATUS[attempt.status], id)
+      local told = {}
+      for line in (attempt.sections and attempt.sections[1][2] or ""):gmatch("[^\n]+") do told[#told + 1] = line end
+      table.sort(told)
+      assert.are.same(subtests, told, id)
+      if state == "flaky" then
+        assert.are.equal("pass", (reported(binaries[package], folder, name, { RUNNER_ATTEMPT = "2" })))
+      end
+    end
+
+    local function output(name) return finished.output(dir, "example.com/shop/" .. name) end
+    assert.are.equal("said by the test that passes\n", output("outcome.TestPasses"))
+    assert.matches("^before the failure    outcome_test.go:%d+: got 4,\n        want 5\n$", output("outcome.TestFails"))
+    assert.are.equal("caf\xe9 \0 \xff\xfe \27[31mred", output("names.TestOddBytes"))
+    assert.are.equal("=== RUN   TestReverse\n--- FAIL: TestReverse (0.00s)\nPASS\nok  \texample.com/shop/names\t0.001s",
+      output("names.TestLooksLikeAResult"))
+    local _, lines = output("names.TestMuch"):gsub("line %d+ of many %-%-%- with dashes === and such\n", "")
+    assert.are.equal(20000, lines)
+    assert.matches("SIGQUIT.*outcome.sleepForever", output("outcome.TestHangs"))
+    local function message(name)
+      return finished.find(dir, "attempt_finished", { id = "example.com/shop/" .. name }).message
+    end
+    assert.matches("^outcome_test.go:%d+: got 4,\nwant 5$", message("outcome.TestFails"))
+    assert.matches("^panic: out of stock", message("outcome.TestPanics"))
+    assert.are.equal("panic: out of sight", message("outcome.TestPanicsInAGoroutine"))
+    assert.matches("^TestSubtestsFail/outer/bad: names_test.go:%d+: this one is to blame$",
+      message("names.TestSubtestsFail"))
+    assert.are.equal("got:\ncba\nwant:\nabc", message("names.ExampleReverse_wrong"))
+    assert.matches("all goroutines are asleep", message("outcome.TestDeadlocks"))
+    local test = finished.find(dir, "test", { id = "example.com/shop/names.TestReverse" })
+    assert.are.same({ "names/names_test.go", 14, "TestReverse" }, { test.file, test.line, test.name })
+
+    project.write(dir, { ["alone.lua"] = CONFIG:format("3s", 1, GO, 'isolation = "test"') })
+    result, text = run(dir, "alone.lua")
+    assert.are.equal(1, result.code, text)
+    assert.are.same(expected, finished.states(dir), text)
+  end))
+
+  it("shows whole what does not build or is refused by vet, once, and runs the rest", async(function()
+    if not needs_go() then return end
+    local dir = new({
+      ["broken/broken.go"] = "package broken\n\nvar X int = \"no number\"\n",
+      ["broken/broken_test.go"] = "package broken\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) {}\n",
+      ["user/user_test.go"] = "package user\n\nimport (\n\t\"testing\"\n\n\t_ \"example.com/m/broken\"\n)\n\n"
+        .. "func TestB(t *testing.T) {}\n",
+      ["vetted/vetted_test.go"] = "package vetted\n\nimport (\n\t\"fmt\"\n\t\"testing\"\n)\n\n"
+        .. "func TestC(t *testing.T) { fmt.Printf(\"%d\\n\", \"text\") }\n",
+      ["syntax/syntax_test.go"] = "package syntax\n\nfunc TestD(t *testing.T) {\n",
+      ["good/good_test.go"] = "package good\n\nimport \"testing\"\n\nfunc TestE(t *testing.T) {}\n",
+    }, nil, { retries = 2 })
+    local result, text = run(dir)
+    assert.are.equal(1, result.code, text)
+    assert.are.same({ ["example.com/m/good.TestE"] = "passed" }, finished.states(dir))
+    local said = {}
+    for _, problem in ipairs(finished.events(dir, "problem")) do
+      assert.are.equal("collection", problem.kind)
+      said[#said + 1] = problem.message .. "\n" .. problem.text
+    end
+    said = table.concat(said, "\n")
+    for _, words in ipairs({ "broken/broken.go:3:13: ", "Printf format %d", "syntax/syntax_test.go:", "m/user" }) do
+      assert.matches(words, said, 1, true)
+      assert.matches(words, text, 1, true)
+    end
+    -- Not once for everybody who needs it; before Go 1.24 go itself says it twice.
+    assert.is_true(select(2, said:gsub("broken.go:3:13", "")) <= 2)
+  end))
+
+  it("reports what goes wrong when a package lists its tests", async(function()
+    if not needs_go() then return end
+    local main = "package %s\n\nimport (\n\t\"os\"\n\t\"testing\"\n\t\"time\"\n)\n\nvar _, _ = os.Exit, time.Sleep\n\n"
+      .. "func TestMain(m *testing.M) {\n\tprintln(\"setting up\")\n\t%s\n}\n\nfunc TestA(t *testing.T) {}\n"
+    local dir = new({
+      ["exits/a_test.go"] = main:format("exits", "os.Exit(3)"),
+      ["panics/a_test.go"] = main:format("panics", "panic(\"no database\")"),
+      ["hangs/a_test.go"] = main:format("hangs", "time.Sleep(time.Hour)"),
+      ["silent/a_test.go"] = main:format("silent", "os.Exit(0)"),
+    }, 'list_timeout = "3s"')
+    local result, text = run(dir)
+    assert.are.equal(1, result.code, text)
+    local by_id = {}
+    for _, problem in ipairs(finished.events(dir, "problem")) do by_id[problem.id] = problem end
+    assert.matches("setting up\n", by_id["example.com/m/exits"].text)
+    assert.matches("no database", by_id["example.com/m/panics"].text)
+    assert.is_table(by_id["example.com/m/hangs"])
+    assert.are.equal("example.com/m/hangs: its test binary does not list its tests",
+      by_id["example.com/m/hangs"].message)
+  end))
+
+  it("fails with the reason where nothing can be built at all", async(function()
+    if not needs_go() then return end
+    local dir = project.new({ ["runner.lua"] = CONFIG:format("9s", 0, GO, "") })
+    local result, text = run(dir)
+    assert.is_true(result.code == 1 or result.code == 78, text) -- Go itself says it in two ways
+    assert.matches("main module", text)
+
+    result, text = run(new({ ["nothing/notes.txt"] = "" }, 'packages = { "./nothing/..." }'))
+    assert.are.equal(78, result.code, text)
+    assert.matches("no packages to test", text)
+
+    result, text = run(new({}, 'flags = { "-count=3" }'))
+    assert.are.equal(78, result.code, text)
+    assert.matches("-count is not for here", text, 1, true)
+
+    dir = new({})
+    project.write(dir, { ["runner.lua"] = CONFIG:format("9s", 0, "/nonexistent/go", "") })
+    result, text = run(dir)
+    assert.are.equal(78, result.code, text)
+    assert.matches("/nonexistent/go", text, 1, true)
+  end))
+
+  it("passes tags, -short, flags, arguments and environment on", async(function()
+    if not needs_go() then return end
+    local dir = new({
+      ["a_test.go"] = [[
+package a
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+var own = flag.String("own", "", "")
+
+func TestAll(t *testing.T) {
+	if !testing.Short() || *own != "a b" || os.Getenv("COLOUR") != "red" {
+		t.Fatal(testing.Short(), *own, os.Getenv("COLOUR"))
+	}
+	if dir, _ := os.Getwd(); os.Getenv("PWD") != dir {
+		t.Fatal(dir, os.Getenv("PWD"))
+	}
+}
+]],
+      ["tagged_test.go"] = "//go:build special && extra\n\npackage a\n\nimport \"testing\"\n\n"
+        .. "func TestTagged(t *testing.T) {}\n",
+      ["vet_test.go"] = "package a\n\nimport (\n\t\"fmt\"\n\t\"testing\"\n)\n\n"
+        .. "func TestUnvetted(t *testing.T) { fmt.Printf(\"%d\\n\", \"text\") }\n",
+    }, 'tags = { "special", "extra" }, short = true, flags = { "-vet=off" }, args = { "-own", "a b" }, '
+      .. 'env = { COLOUR = "red" }')
+    local result, text = run(dir)
+    assert.are.equal(0, result.code, text)
+    assert.are.same({
+      ["example.com/m.TestAll"] = "passed", ["example.com/m.TestTagged"] = "passed",
+      ["example.com/m.TestUnvetted"] = "passed",
+    }, finished.states(dir))
+  end))
+
+  it("attributes the reports of the race detector to the test that raced", async(function()
+    if not needs_go() or not example.has("gcc") then return end
+    local dir = new({ ["a_test.go"] = [[
+package a
+
+import (
+	"sync"
+	"testing"
+)
+
+func TestCalm(t *testing.T) {}
+
+func TestRaces(t *testing.T) {
+	var wait sync.WaitGroup
+	n := 0
+	for i := 0; i < 2; i++ {
+		wait.Add(1)
+		go func() { n++; wait.Done() }()
+	}
+	wait.Wait()
+}
+
+func TestCalmToo(t *testing.T) {}
+]] }, "race = true")
+    local result, text = run(dir)
+    assert.are.equal(1, result.code, text)
+    assert.are.same({
+      ["example.com/m.TestCalm"] = "passed", ["example.com/m.TestRaces"] = "failed",
+      ["example.com/m.TestCalmToo"] = "passed",
+    }, finished.states(dir))
+    assert.matches("WARNING: DATA RACE.*TestRaces", finished.output(dir, "example.com/m.TestRaces"))
+    assert.matches("race detected", finished.find(dir, "attempt_finished", { status = "failed" }).message)
+  end))
+
+  it("does not let a process that fails after its tests pass for one that passed", async(function()
+    if not needs_go() then return end
+    local dir = new({ ["a_test.go"] = [[
+package a
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	m.Run()
+	if flag.Lookup("test.list").Value.String() == "" {
+		fmt.Println("a goroutine is left")
+		os.Exit(7)
+	}
+}
+
+func TestA(t *testing.T) {}
+]] })
+    local result, text = run(dir)
+    assert.are.equal(1, result.code, text)
+    assert.are.same({ ["example.com/m.TestA"] = "passed" }, finished.states(dir))
+    local problem = finished.find(dir, "problem")
+    assert.are.equal("example.com/m failed outside of its tests: exit status 7", problem.message)
+    assert.are.equal("a goroutine is left\n", problem.text)
+
+    project.write(dir, { ["runner.lua"] = CONFIG:format("9s", 0, GO, 'isolation = "test"') })
+    run(dir)
+    assert.are.same({ ["example.com/m.TestA"] = "failed" }, finished.states(dir))
+  end))
+
+  it("lets parallel tests meet, and does not forget an end that nobody can be blamed for", async(function()
+    if not needs_go() then return end
+    local dir = new({ ["a_test.go"] = [[
+package a
+
+import (
+	"os"
+	"sync"
+	"testing"
+)
+
+var meeting sync.WaitGroup
+
+func init() { meeting.Add(2) }
+
+// Both end the process, but only when they run at once.
+func meet(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("RUNNER_TEST_ID") != "" {
+		return
+	}
+	meeting.Done()
+	meeting.Wait()
+	os.Exit(5)
+}
+
+func TestOne(t *testing.T)   { meet(t) }
+func TestOther(t *testing.T) { meet(t) }
+func TestA(t *testing.T)     {}
+func TestB(t *testing.T)     {}
+func TestC(t *testing.T)     {}
+func TestD(t *testing.T)     {}
+]] })
+    -- The first hand-out holds both.
+    project.write(dir, { ["runner.lua"] = "local go = require 'frameworks.go' return { max_parallel = 1, "
+      .. "framework = go { go = '" .. GO .. "', flags = { '-parallel=2' } } }" })
+    local result, text = run(dir)
+    assert.are.equal(1, result.code, text)
+    assert.are.same({ passed = 6 }, finished.counts(dir))
+    local message = finished.find(dir, "problem").message
+    assert.matches("^example.com/m ended while Test%u%l+, Test%u%l+ ran at once, and each of them passes alone: "
+      .. "exit status 5$", message)
+  end))
+end)
