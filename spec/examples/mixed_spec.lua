@@ -12,8 +12,8 @@ describe("examples/mixed", function()
   after_each(project.remove_all)
 
   it("runs pytest, cargo and vitest in one queue, each test to the expected end", async(function()
-    local modules = javascript.available("vitest")
-    if not modules or not cargo.available() then return end
+    local modules = javascript.need(pending, "vitest")
+    cargo.need(pending)
     if not example.has("pytest") then return pending("pytest is missing") end
     local dir = example.copy("mixed")
     assert(uv.fs_symlink(modules, dir .. "/web/node_modules"))

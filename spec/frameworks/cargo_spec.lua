@@ -82,7 +82,7 @@ describe("frameworks.cargo", function()
   teardown(cargo.reset)
 
   it("ends every test of the example as expected, and as cargo itself reports it", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local expected = example.expected("cargo")
     local result, text = cargo.run(dir)
     assert.are.equal(1, result.code, text)
@@ -98,7 +98,7 @@ describe("frameworks.cargo", function()
   end))
 
   it("says why a test failed, and keeps what each printed", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local function attempt(id) return finished.find(dir, "attempt_finished", { id = id }) end
     local failed = attempt("roman$outcomes::fails")
     assert.are.equal("panic", failed.type)
@@ -128,7 +128,7 @@ describe("frameworks.cargo", function()
   end))
 
   it("runs many tests in one process: crashes and time-outs are still one test's", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     configure(dir, 'isolation = "binary"')
     local result, text = cargo.run(dir)
     assert.are.equal(1, result.code, text)
@@ -140,7 +140,7 @@ describe("frameworks.cargo", function()
   end))
 
   it("runs ignored tests on top of the others", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     for _, isolation in ipairs({ "process", "binary" }) do
       configure(dir, ('include_ignored = true, isolation = "%s"'):format(isolation), "20s")
       local result, text = cargo.run(dir, "all_numbers", "(row)", "tests::reads", "(line 19)")
@@ -160,7 +160,7 @@ describe("frameworks.cargo", function()
   end))
 
   it("lets cargo-nextest run the tests, with the project's configuration for it", async(function()
-    if not cargo.nextest() then return end
+    cargo.need_nextest(pending)
     local expected = expected_tests()
     expected["roman::smoke"] = nil -- nextest takes a harness that lists nothing for one without tests
     assert.are.same(expected, by_nextest(dir))

@@ -24,8 +24,7 @@ describe("frameworks.jest", function()
 
   for _, version in ipairs(javascript.versions("jest")) do
     it("ends every test of the example as expected, and as jest " .. version .. " itself reports it", async(function()
-      local modules = javascript.available("jest", version)
-      if not modules then return end
+      local modules = javascript.need(pending, "jest", version)
       local dir = javascript.example("jest", modules)
       local result, text = javascript.run(dir)
       assert.are.equal(1, result.code, text)

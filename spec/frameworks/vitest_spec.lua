@@ -26,8 +26,7 @@ describe("frameworks.vitest", function()
 
   for _, version in ipairs(javascript.versions("vitest")) do
     it("ends every test of the example as expected, and as vitest " .. version .. " itself reports it", async(function()
-      local modules = javascript.available("vitest", version)
-      if not modules then return end
+      local modules = javascript.need(pending, "vitest", version)
       local dir = javascript.example("vitest", modules)
       local result, text = javascript.run(dir)
       assert.are.equal(1, result.code, text)

@@ -25,7 +25,12 @@ end
 
 --- An engine may be a moment behind with removing what has ended.
 local function no_containers()
-  eventually(function() return #dockerd.containers() == 0 end)
+  local left
+  local ok = pcall(eventually, function()
+    left = dockerd.containers()
+    return #left == 0
+  end)
+  assert(ok, "left behind: " .. table.concat(left, ", "))
 end
 
 local function count_events(dir, name)
@@ -251,7 +256,7 @@ describe("docker", function()
     local pid, done = runner.start(dir, "run", "--hold-failed", "5m")
     local command = eventually(function()
       local held = finished.find(dir, "log", { level = "warning" })
-      return held and held.message:match("docker%-1 is held for 300 s because .*: (docker .*)$")
+      return held and held.message:match("docker%-%d is held for 300 s because .*: (docker .*)$")
     end)
     local inside, replaced = command:gsub(" exec %-it ", " exec -i ")
     assert.are.equal(1, replaced) -- there is no terminal here

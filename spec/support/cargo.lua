@@ -17,26 +17,21 @@ edition = "2021"
 --- Programs for the specs that no package brings: `./dev setup --all` puts them there.
 local TOOLS = (os.getenv("XDG_CACHE_HOME") or (os.getenv("HOME") or "") .. "/.cache") .. "/runner-dev/cargo/bin"
 
---- Is cargo there? If not, the test is pending.
----@return boolean
+--- Makes the test pending where there is no cargo.
+---@param pending function busted's: it gives that to spec files only
 ---@async
-function M.available()
-  if example.has("cargo", "cc") then return true end
-  pending("cargo or a C compiler to link with is missing")
-  return false
+function M.need(pending)
+  if not example.has("cargo", "cc") then pending("cargo or a C compiler to link with is missing") end
 end
 
---- Is cargo-nextest there, too? It is put on the PATH until `reset`.
----@return boolean
+--- The same for cargo-nextest, which is put on the PATH until `reset`.
 ---@async
-function M.nextest()
-  if not M.available() then return false end
+function M.need_nextest(pending)
+  M.need(pending)
   local path = os.getenv("PATH")
   uv.os_setenv("PATH", path .. ":" .. TOOLS)
   M.path = M.path or path
-  if example.has("cargo-nextest") then return true end
-  pending("cargo-nextest is missing")
-  return false
+  if not example.has("cargo-nextest") then pending("cargo-nextest is missing") end
 end
 
 function M.reset()

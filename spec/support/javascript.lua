@@ -41,15 +41,16 @@ function M.versions(name)
   return list
 end
 
---- Is it there? If not, the test is pending.
+--- Makes the test pending where the framework is not there.
+---@param pending function busted's: it gives that to spec files only
 ---@param name string
 ---@param version string? default: the newest
----@return string? modules the folder node_modules that holds it
-function M.available(name, version)
+---@return string modules the folder node_modules that holds it
+function M.need(pending, name, version)
   version = version or M.versions(name)[1]
   local folder = version and ("%s%s-%s/node_modules"):format(CACHE, name, version)
   if folder and uv.fs_stat(folder .. "/" .. name) then return folder end
-  pending(node() == 0 and "Node.js is missing" or ("%s is missing"):format(name))
+  return pending(node() == 0 and "Node.js is missing" or ("%s is missing"):format(name))
 end
 
 --- What files of each framework begin with, so that what follows can be the same in all three: it, describe, beforeAll

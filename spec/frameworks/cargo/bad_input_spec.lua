@@ -36,7 +36,7 @@ describe("frameworks.cargo, of bad input,", function()
   after_each(cargo.reset)
 
   it("shows compile errors whole, once each, exits 1 and runs nothing", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({
       ["src/lib.rs"] = "pub fn f() -> u8 { \"text\" }\npub fn g() -> u8 { missing() }\n" .. PASSES,
       ["tests/other.rs"] = PASSES,
@@ -70,12 +70,12 @@ describe("frameworks.cargo, of bad input,", function()
   end))
 
   it("shows compile errors of doctests' libraries, and those that cargo-nextest meets", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({ ["src/lib.rs"] = "pub fn f() -> u8 { \"text\" }\n" }, "doc = true")
     local result, text = cargo.run(dir)
     assert.are.equal(1, result.code, text)
     assert.matches("mismatched types", finished.find(dir, "problem").text, 1, true)
-    if not cargo.nextest() then return end
+    cargo.need_nextest(pending)
     cargo.configure(dir, 'via = "nextest"')
     result, text = cargo.run(dir)
     assert.are.equal(1, result.code, text)
@@ -83,7 +83,7 @@ describe("frameworks.cargo, of bad input,", function()
   end))
 
   it("says which binaries list nothing useful, and runs the others", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local names = { "dies", "fails", "garbage", "half", "hangs", "loud", "silent", "twice", "whole" }
     local dir = cargo.new({
       ["Cargo.toml"] = manifest(table.unpack(names)),
@@ -130,7 +130,7 @@ describe("frameworks.cargo, of bad input,", function()
   end))
 
   it("does not take a process that ends early, or runs nothing, for a test that passed", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({ ["src/lib.rs"] = [[
       #[test] fn exits() { std::process::exit(0) }
       #[test] fn exits_3() { println!("about to"); std::process::exit(3) }
@@ -161,7 +161,7 @@ describe("frameworks.cargo, of bad input,", function()
   end))
 
   it("says what is wrong with the configuration", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({ ["src/lib.rs"] = PASSES })
     local function refused(options, part)
       cargo.configure(dir, options)

@@ -29,7 +29,7 @@ describe("frameworks.cargo", function()
   after_each(cargo.reset)
 
   it("selects packages, targets, features and profiles as cargo does", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({
       ["Cargo.toml"] = '[workspace]\nmembers = ["other"]\n[features]\nextra = []\n[profile.fast]\ninherits = "dev"\n',
       ["other/Cargo.toml"] = '[package]\nname = "other"\nversion = "0.1.0"\nedition = "2021"\n',
@@ -70,7 +70,7 @@ describe("frameworks.cargo", function()
   end))
 
   it("gives tests the environment and the folder that cargo gives them", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({
       ["Cargo.toml"] = 'authors = ["Somebody"]\ndescription = """two\nlines, \'quoted\' = yes"""\nlicense = "MIT"\n',
       ["src/main.rs"] = "fn main() {}",
@@ -106,7 +106,7 @@ describe("frameworks.cargo", function()
   end))
 
   it("finds what was added, renamed, removed or ignored since the last run", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({ ["src/lib.rs"] = PASSES, ["tests/a.rs"] = PASSES })
     local function found(expected)
       local _, text = cargo.run(dir)
@@ -123,7 +123,7 @@ describe("frameworks.cargo", function()
   end))
 
   it("asks a harness of the project's own each time what it has", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({
       ["Cargo.toml"] = '[[test]]\nname = "files"\nharness = false\n',
       ["tests/files.rs"] = [[fn main() {
@@ -143,7 +143,7 @@ describe("frameworks.cargo", function()
   end))
 
   it("blames the tests that hang or crash in a process of many, and runs the others", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local lines = {}
     for i = 1, 60 do
       local body = i % 20 == 0 and "std::process::abort()" or i == 30 and "loop { std::thread::park() }"

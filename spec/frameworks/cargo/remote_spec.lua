@@ -48,7 +48,7 @@ describe("frameworks.cargo, in containers,", function()
   end
 
   it("sends what was built here, once, and runs every test of the example as expected", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = example.copy("cargo")
     configure(dir, "workspace = true", 'test_timeout = "3s",')
     local result, text = cargo.run(dir)
@@ -68,7 +68,7 @@ describe("frameworks.cargo, in containers,", function()
   end))
 
   it("rewrites the paths of tests' environment, and brings build scripts' files", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({
       ["src/main.rs"] = 'fn main() { println!("the program") }',
       ["build.rs"] = [[fn main() {
@@ -102,7 +102,7 @@ describe("frameworks.cargo, in containers,", function()
   end))
 
   it("shows compile errors of the build here, and says what is missing there", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({ ["src/lib.rs"] = "#[test] fn t() { 1 + }" })
     configure(dir, "")
     local result, text = cargo.run(dir)
@@ -131,7 +131,7 @@ describe("frameworks.cargo, where no agent can run,", function()
   end)
 
   it("builds and runs by plain commands", async(function()
-    if not cargo.available() then return end
+    cargo.need(pending)
     local dir = cargo.new({ ["src/lib.rs"] = [[
       #[test] fn passes() { println!("out"); }
       #[test] fn fails() { assert_eq!(1, 2, "no") }

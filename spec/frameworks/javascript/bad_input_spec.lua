@@ -42,8 +42,7 @@ describe("frameworks.javascript, of bad input,", function()
     local function path(file) return javascript.path(name, file) end
 
     it("blames files and tests of " .. name .. " for what they do, each once", async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local dir = javascript.new(name, modules, javascript.files(name, FILES), 'load_timeout = "2s"')
       local result, text = javascript.run(dir)
       assert.are.equal(1, result.code, text)
@@ -93,8 +92,7 @@ describe("frameworks.javascript, of bad input,", function()
     end))
 
     it("gives up listing the tests of " .. name .. " where a file hangs, and says which", async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local files = javascript.files(name, { hangs = "for (;;);" })
       local dir = javascript.new(name, modules, files, 'list_timeout = "3s"')
       local result, text = javascript.run(dir)
@@ -105,8 +103,7 @@ describe("frameworks.javascript, of bad input,", function()
     end))
 
     it("says what is missing for " .. name, async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local dir = javascript.new(name, nil, javascript.files(name, { good = FILES.good }))
       local result, text = javascript.run(dir)
       assert.are.equal(78, result.code, text)
@@ -125,8 +122,7 @@ describe("frameworks.javascript, of bad input,", function()
     end))
 
     it("shows what is wrong with the configuration of " .. name, async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local dir = javascript.new(name, modules, javascript.files(name, { good = FILES.good }))
       project.write(dir, {
         ["vitest.config.mjs"] = "throw new Error('a bad day')", ["jest.config.js"] = "throw new Error('a bad day')",

@@ -11,8 +11,7 @@ describe("frameworks.javascript:", function()
   after_each(javascript.reset)
 
   it("runs vitest's projects, and tells their tests apart", async(function()
-    local modules = javascript.available("vitest")
-    if not modules then return end
+    local modules = javascript.need(pending, "vitest")
     local files = javascript.files("vitest", { both = [[
       it('passes', () => {})
       it('knows where it is', () => {
@@ -43,8 +42,7 @@ describe("frameworks.javascript:", function()
   end))
 
   it("runs vitest's files one at a time where they want to be", async(function()
-    local modules = javascript.available("vitest")
-    if not modules then return end
+    local modules = javascript.need(pending, "vitest")
     local log = javascript.log()
     local files = {}
     for _, letter in ipairs({ "a", "b", "c", "d" }) do
@@ -63,8 +61,7 @@ describe("frameworks.javascript:", function()
   end))
 
   it("blames a test that ends the process of all in vitest's threads", async(function()
-    local modules = javascript.available("vitest")
-    if not modules then return end
+    local modules = javascript.need(pending, "vitest")
     local dir = javascript.new("vitest", modules, javascript.files("vitest", {
       a = "it('before', () => {})\nit('crashes', () => process.kill(process.pid, 'SIGKILL'))\nit('after', () => {})",
     }), 'args = { "--pool=threads" }')
@@ -77,8 +74,7 @@ describe("frameworks.javascript:", function()
   end))
 
   it("runs those of several tests at once alone when their process ended", async(function()
-    local modules = javascript.available("vitest")
-    if not modules then return end
+    local modules = javascript.need(pending, "vitest")
     local dir = javascript.new("vitest", modules, javascript.files("vitest", { a = [[
       const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
       describe.concurrent('at once', () => {
@@ -95,8 +91,7 @@ describe("frameworks.javascript:", function()
   end))
 
   it("runs jest's projects, ES modules and other configurations", async(function()
-    local modules = javascript.available("jest")
-    if not modules then return end
+    local modules = javascript.need(pending, "jest")
     local where = "it('knows where', () => expect(globalThis.place).toBe('%s'))"
     local dir = javascript.new("jest", modules, {
       ["jest.config.mjs"] = [[export default { projects: [
@@ -129,8 +124,7 @@ describe("frameworks.javascript:", function()
   end))
 
   it("keeps what jest has transformed where jest itself looks for it", async(function()
-    local modules = javascript.available("jest")
-    if not modules then return end
+    local modules = javascript.need(pending, "jest")
     local log = javascript.log()
     local dir = javascript.new("jest", modules, javascript.files("jest", { a = PASSES, b = PASSES }))
     project.write(dir, {
@@ -148,8 +142,7 @@ describe("frameworks.javascript:", function()
 
   it("finds the runner of a workspace from one of its packages", async(function()
     for _, name in ipairs(javascript.FRAMEWORKS) do
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local files = {}
       for path, text in pairs(javascript.files(name, { a = PASSES })) do
         files["packages/one/" .. path], files["packages/two/" .. path] = text, text
@@ -165,15 +158,14 @@ describe("frameworks.javascript:", function()
 
   it("takes paths and arguments as the runners do", async(function()
     for _, name in ipairs(javascript.FRAMEWORKS) do
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local files = javascript.files(name, { apple = PASSES, pear = PASSES, plum = PASSES })
       local dir = javascript.new(name, modules, files, ("paths = { %q }"):format(javascript.path(name, "pear")))
       local result, text = javascript.run(dir)
       assert.are.equal(0, result.code, text)
       assert.are.same({ [javascript.path(name, "pear") .. " > passes"] = "passed" }, finished.states(dir))
     end
-    local modules = javascript.available("mocha")
+    local modules = javascript.need(pending, "mocha")
     local dir = javascript.new("mocha", modules, javascript.files("mocha", { a = "it('one', () => {})\n"
       .. "it('two', () => {})" }), 'args = { "--grep", "two", "--spec", "test/*.test.js" }')
     local result, text = javascript.run(dir)
@@ -187,8 +179,7 @@ describe("frameworks.javascript:", function()
       jest = { ["a > one"] = "passed", ["a > two"] = "skipped", ["b > one"] = "passed" },
       mocha = { ["a > one"] = "passed" }, -- of all files
     }) do
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local dir = javascript.new(name, modules, javascript.files(name, {
         a = "it.only('one', () => {})\nit('two', () => {})", b = "it('one', () => {})",
       }))

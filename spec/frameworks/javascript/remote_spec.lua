@@ -22,8 +22,7 @@ describe("frameworks.javascript, in sandboxes,", function()
 
   it("runs where node_modules was put by init_command, and says so where it was not", async(function()
     for _, name in ipairs(javascript.FRAMEWORKS) do
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       uv.os_setenv("XDG_CACHE_HOME", project.new())
       local files = javascript.files(name, {
         a = "it('passes', () => {})\nit('fails', () => { throw new Error('no') })",
@@ -45,8 +44,7 @@ describe("frameworks.javascript, in sandboxes,", function()
 
   for _, name in ipairs(javascript.FRAMEWORKS) do
     it("runs the example of " .. name .. " by plain commands, one a batch", async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local dir, tmp = javascript.example(name, modules), project.new()
       uv.os_setenv("TMPDIR", tmp)
       project.write(dir, { ["runner.lua"] = ([[

@@ -32,8 +32,7 @@ describe("frameworks.javascript:", function()
     local function path(of) return javascript.path(name, of) end
 
     it("loads only what files of " .. name .. " are needed, and runs nothing else of them", async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local log = javascript.log()
       local files = javascript.files(name, { a = file("a"), b = file("b"), c = file("c") })
       local dir = javascript.new(name, modules, files, nil, "{ retries = 1 }")
@@ -69,8 +68,7 @@ describe("frameworks.javascript:", function()
     end))
 
     it("tells tests of " .. name .. " who they are and which worker runs them", async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local log = javascript.log()
       local own = ({
         vitest = "Number(process.env.VITEST_POOL_ID) - 1", jest = "Number(process.env.JEST_WORKER_ID) - 1",
@@ -99,8 +97,7 @@ describe("frameworks.javascript:", function()
     end))
 
     it("reports processes that tests of " .. name .. " leave running, and ends them", async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local dir = javascript.new(name, modules, javascript.files(name, {
         leak = "it('leaks', () => { spawn('sleep', ['78'], { detached: true, stdio: 'ignore' }).unref() })",
       }))
@@ -112,8 +109,7 @@ describe("frameworks.javascript:", function()
     end))
 
     it("sets up once for all workers of " .. name .. ", and shows why that failed", async(function()
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local log = javascript.log()
       local function write(dir, up, down)
         local head = "const log = (line) => require('node:fs').appendFileSync(process.env.LOG, line + '\\n');"
@@ -161,8 +157,7 @@ describe("frameworks.javascript:", function()
 
   it("lets files of vitest and jest share nothing", async(function()
     for _, name in ipairs({ "vitest", "jest" }) do
-      local modules = javascript.available(name)
-      if not modules then return end
+      local modules = javascript.need(pending, name)
       local text = "it('is alone', () => { globalThis.there = (globalThis.there ?? 0) + 1\n"
         .. "if (globalThis.there !== 1) throw new Error('it is not') })"
       local dir = javascript.new(name, modules, javascript.files(name, { a = text, b = text, c = text }), nil,
