@@ -6,6 +6,7 @@ local eventually = require("spec.support.agent_process").eventually
 local async = require("spec.support.async")
 local bootstrap = require("runner.bootstrap")
 local errors = require("runner.errors")
+local files_in = require("runner.file").names
 local host = require("runner.core.host")
 local process = require("runner.process")
 local project = require("spec.support.project")
@@ -41,17 +42,6 @@ local function use(stream)
   assert.are.equal(0, exit.code)
   assert.are.equal("it works\n", table.concat(out))
   return info
-end
-
-local function files_in(dir)
-  local list = {}
-  local request = uv.fs_scandir(dir)
-  while request do
-    local name = uv.fs_scandir_next(request)
-    if not name then break end
-    list[#list + 1] = name
-  end
-  return list
 end
 
 local function open_processes()

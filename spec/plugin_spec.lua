@@ -1,5 +1,6 @@
 local uv = require("luv")
 local errors = require("runner.errors")
+local names_in = require("runner.file").names
 local plugin = require("runner.plugin")
 local project = require("spec.support.project")
 
@@ -171,10 +172,8 @@ describe("plugin", function()
       for kind, names in pairs(plugin.builtin) do
         local found = {}
         local folder = (os.getenv("RUNNER_ROOT") or ".") .. "/" .. kind .. "s/"
-        local request = assert(uv.fs_scandir(folder))
-        for name, type in function() return uv.fs_scandir_next(request) end do
-          local has_init = type == "directory" and uv.fs_stat(folder .. name .. "/init.lua")
-          if has_init or name:find("%.lua$") then
+        for _, name in ipairs(names_in(folder)) do
+          if uv.fs_stat(folder .. name .. "/init.lua") or name:find("%.lua$") then
             found[#found + 1] = (name:gsub("%.lua$", ""))
           end
         end

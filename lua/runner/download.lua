@@ -6,6 +6,7 @@ local uv = require("luv")
 local agent_files = require("runner.download.agent")
 local attempt_log = require("runner.attempt_log")
 local errors = require("runner.errors")
+local names_in = require("runner.file").names
 local path = require("runner.path")
 local plain_files = require("runner.download.plain")
 local system = require("runner.core.system")
@@ -81,10 +82,7 @@ local function fetch(self, file, slug, most)
 end
 
 local function remove_tree(folder)
-  local scan = uv.fs_scandir(folder)
-  while scan do
-    local name = uv.fs_scandir_next(scan)
-    if not name then break end
+  for _, name in ipairs(names_in(folder)) do
     local below = folder .. "/" .. name
     if system.lstat(below) == "directory" then remove_tree(below) else uv.fs_unlink(below) end
   end
@@ -230,10 +228,7 @@ end
 function M.clean(dir)
   local folder = dir .. "/" .. M.folder
   if system.lstat(folder) ~= "directory" then return end -- a link would lead into a stranger's
-  local scan = uv.fs_scandir(folder)
-  while scan do
-    local name = uv.fs_scandir_next(scan)
-    if not name then break end
+  for _, name in ipairs(names_in(folder)) do
     local below = folder .. "/" .. name
     local ours = name:find("%-%x+%.attempt%d+$") or name:find("%-%x+%.attempt%d+%.parts?$")
     local kind = ours and system.lstat(below)

@@ -73,14 +73,28 @@ function M.write(path, bytes)
   return nil, message or why
 end
 
+--- The names in a folder, sorted; none when it cannot be read.
+---@param folder string
+---@return string[] names
+---@return string? message why it cannot be read
+function M.names(folder)
+  local scan, message = uv.fs_scandir(folder)
+  local names = {}
+  while scan do -- to its end: libuv 1.44 leaks the last entry else
+    local name = uv.fs_scandir_next(scan)
+    if not name then break end
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names, message
+end
+
 --- Removes the files of a cache that were not written (or touched) for so long.
 ---@param folder string
 ---@param seconds number
 function M.expire(folder, seconds)
-  local scan, now = uv.fs_scandir(folder), os.time()
-  while scan do
-    local name = uv.fs_scandir_next(scan)
-    if not name then return end
+  local now = os.time()
+  for _, name in ipairs(M.names(folder)) do
     local stat = uv.fs_lstat(folder .. "/" .. name)
     if stat and now - stat.mtime.sec > seconds then uv.fs_unlink(folder .. "/" .. name) end
   end

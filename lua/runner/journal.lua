@@ -167,10 +167,7 @@ Dead.__index = Dead
 function M.dead()
   local list = {}
   local folder = M.folder()
-  local request = folder and uv.fs_scandir(folder .. "/live")
-  while request do
-    local name = uv.fs_scandir_next(request)
-    if not name then break end
+  for _, name in ipairs(folder and files.names(folder .. "/live") or {}) do
     local run = name:sub(-#SUFFIX) == SUFFIX and name:sub(1, -#SUFFIX - 1)
     local path = folder .. "/live/" .. name
     local lock = run and not own[run] and system.lock(path)

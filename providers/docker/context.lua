@@ -3,6 +3,7 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
+local files = require("runner.file")
 local ignore = require("providers.docker.ignore")
 local path = require("runner.path")
 local sync = require("runner.sync")
@@ -56,11 +57,8 @@ local function walk(root, ignored, has_exceptions)
   local entries = {}
   local function visit(folder)
     task.checkpoint()
-    local request, err = uv.fs_scandir(folder == "" and root or root .. "/" .. folder)
-    if not request then unreadable(root .. "/" .. folder, err) end
-    local names = {}
-    for name in uv.fs_scandir_next, request do names[#names + 1] = name end
-    table.sort(names)
+    local names, err = files.names(folder == "" and root or root .. "/" .. folder)
+    if err then unreadable(root .. "/" .. folder, err) end
     for _, name in ipairs(names) do
       name = folder == "" and name or folder .. "/" .. name
       local out = ignored(name)

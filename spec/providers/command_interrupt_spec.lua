@@ -5,6 +5,7 @@ local agents = require("spec.support.agent_process")
 local async = require("spec.support.async")
 local boxes = require("spec.support.boxes")
 local eventually = require("spec.support.eventually")
+local names_in = require("runner.file").names
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 
@@ -61,8 +62,7 @@ describe("providers.command, interrupted", function()
     local pid, done = runner.start(dir, "run")
     local box
     eventually(function()
-      local scan = uv.fs_scandir(dir .. "/boxes")
-      box = scan and uv.fs_scandir_next(scan)
+      box = names_in(dir .. "/boxes")[1]
       return box and uv.fs_stat(dir .. "/boxes/" .. box .. "/started")
     end)
     assert.are.equal("", runner(dir, "gc").stdout) -- it lives

@@ -1,18 +1,8 @@
 local uv = require("luv")
 local errors = require("runner.errors")
+local names = require("runner.file").names
 local project = require("spec.support.project")
 local results_dir = require("runner.report.results_dir")
-
-local function names(dir)
-  local list, scan = {}, uv.fs_scandir(dir)
-  while scan do
-    local name = uv.fs_scandir_next(scan)
-    if not name then break end
-    list[#list + 1] = name
-  end
-  table.sort(list)
-  return list
-end
 
 local OWN_LOG = "logs/test_a-0123456789abcdef.attempt1.log"
 

@@ -2,6 +2,7 @@
 
 local uv = require("luv")
 local assert = require("luassert")
+local names_in = require("runner.file").names
 local project = require("spec.support.project")
 
 local M = {}
@@ -56,17 +57,14 @@ function M.reset() uv.os_unsetenv("RUNNER_STATE_DIR") end
 
 --- How many runs' journals there are.
 function M.journals()
-  local scan, count = uv.fs_scandir(os.getenv("RUNNER_STATE_DIR") .. "/live"), 0
-  while scan and uv.fs_scandir_next(scan) do count = count + 1 end
-  return count
+  return #names_in(os.getenv("RUNNER_STATE_DIR") .. "/live")
 end
 
 --- Every sandbox that was created has been destroyed, once, and none is noted.
 function M.tidy(dir)
   assert.are.equal(0, M.journals())
   assert.are.equal(M.lines(dir .. "/created"), M.lines(dir .. "/destroyed"))
-  local boxes = uv.fs_scandir(dir .. "/boxes")
-  assert.is_nil(boxes and uv.fs_scandir_next(boxes))
+  assert.are.same({}, names_in(dir .. "/boxes"))
 end
 
 return M

@@ -4,6 +4,7 @@ local uv = require("luv")
 local cjson = require("cjson.safe")
 local assert = require("luassert")
 local example = require("spec.support.example")
+local names_in = require("runner.file").names
 local process = require("runner.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
@@ -198,12 +199,9 @@ end
 ---@async
 function M.left_running(dir)
   local found = {}
-  local scan = uv.fs_scandir("/proc")
-  local name = uv.fs_scandir_next(scan)
-  while name do
+  for _, name in ipairs(names_in("/proc")) do
     local cwd = name:find("^%d+$") and uv.fs_readlink("/proc/" .. name .. "/cwd")
     if cwd and cwd:sub(1, #dir) == dir then found[#found + 1] = project.read("/proc/" .. name .. "/cmdline") end
-    name = uv.fs_scandir_next(scan)
   end
   return found
 end

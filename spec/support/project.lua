@@ -4,6 +4,7 @@
 ---     local dir = project.new({ ["runner.lua"] = "return {}" })   -- removed by project.remove_all()
 
 local uv = require("luv")
+local names_in = require("runner.file").names
 
 local M = {}
 
@@ -50,12 +51,7 @@ end
 function M.remove(path)
   local stat = uv.fs_lstat(path)
   if stat and stat.type == "directory" then
-    local scan = uv.fs_scandir(path)
-    local name = scan and uv.fs_scandir_next(scan)
-    while name do
-      M.remove(path .. "/" .. name)
-      name = uv.fs_scandir_next(scan)
-    end
+    for _, name in ipairs(names_in(path)) do M.remove(path .. "/" .. name) end
     uv.fs_rmdir(path)
   else
     uv.fs_unlink(path)

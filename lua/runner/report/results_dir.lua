@@ -75,11 +75,9 @@ function M.trace(log)
 end
 
 local function is_empty(dir)
-  local scan, message = uv.fs_scandir(dir)
-  if not scan then fail(dir, message) end
-  local empty = true
-  while uv.fs_scandir_next(scan) do empty = false end -- to its end: libuv 1.44 leaks the last entry else
-  return empty
+  local names, message = files.names(dir)
+  if message then fail(dir, message) end
+  return #names == 0
 end
 
 -- Whether the folder may be used at all; for a stranger's, whether our files fit in.
@@ -99,11 +97,8 @@ local function remove_old_logs(dir)
   local folder = dir .. "/" .. attempt_log.folder
   local stat = uv.fs_lstat(folder)
   if not stat or stat.type ~= "directory" then return end -- a link would lead into a stranger's
-  local scan = uv.fs_scandir(folder)
-  while scan do
-    local name, kind = uv.fs_scandir_next(scan)
-    if not name then break end
-    if kind ~= "directory" and attempt_log.is_log(name) and not attempt_log.is_current(dir, name) then
+  for _, name in ipairs(files.names(folder)) do
+    if attempt_log.is_log(name) and not attempt_log.is_current(dir, name) then
       uv.fs_unlink(folder .. "/" .. name)
     end
   end

@@ -103,7 +103,7 @@ describe("frameworks.javascript, of bad input,", function()
     end))
 
     it("says what is missing for " .. name, async(function()
-      local modules = javascript.need(pending, name)
+      javascript.need(pending, name)
       local dir = javascript.new(name, nil, javascript.files(name, { good = FILES.good }))
       local result, text = javascript.run(dir)
       assert.are.equal(78, result.code, text)
