@@ -51,8 +51,8 @@ function M.stream(argv, options)
   --- Closes it and waits for the end of the process; one that hangs is killed.
   ---@async
   function stream:reap()
+    if not process:is_closing() then process:kill("sigcont") end -- one that was stopped cannot see its input's end
     self:close()
-    if not process:is_closing() then process:kill("sigcont") end -- one that was stopped cannot see that
     if task.deadline(REAP_GRACE_S, function() gone:wait() end) then return end
     process:kill("sigkill")
     gone:wait()

@@ -342,8 +342,6 @@ static bool begin(void) {
   close_strays();
   setsid(); /* fails for a group's leader, which is then alone in it anyway */
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  /* Somebody may have stopped us by the time our parent goes: then we wake up, to see that our input has ended. */
-  prctl(PR_SET_PDEATHSIG, SIGCONT);
   /* Somebody may have stopped us when our parent goes: then we have to wake up to see that our input has ended. */
   prctl(PR_SET_PDEATHSIG, SIGCONT);
   agent.epoll = -1;
@@ -431,6 +429,7 @@ int agent_main(int argc, char **argv) {
   }
   greet();
   while (!agent.over) turn();
+  prctl(PR_SET_PDEATHSIG, 0); /* LeakSanitizer's look at the end hangs when a SIGCONT comes */
   tree_kill_all();
   if (failed) farewell();
   sync_end_all();
