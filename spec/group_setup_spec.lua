@@ -22,11 +22,11 @@ end
 local function is_alive(pid) return pid and uv.kill(pid, 0) == 0 end
 
 --- A group of two tests over two sandboxes, which lie in a folder of the project's; `group` is Lua source. The tests
---- wait for a file there, so that both sandboxes get one.
-local function in_boxes(group)
+--- wait for something, by default a file there, so that both sandboxes get one.
+local function in_boxes(group, condition)
   return boxes.new({ ["runner.lua"] = ([[
     local lines = require "frameworks.command" { tests = { "1", "2" },
-      run_command = "while ! [ -e ../../second ]; do sleep 0.01; done; true {tests}" }
+      run_command = "while ! %s; do sleep 0.01; done; true {tests}" }
     return {
       max_parallel = 2, grace = 1, sync = false,
       provider = require "providers.command" {
@@ -35,9 +35,8 @@ local function in_boxes(group)
       },
       groups = { ["50%% up"] = { lines, %s } },
     }
-  ]]):format(group) })
+  ]]):format(condition or "[ -e ../../second ]", group) })
 end
-
 describe("a group's setup", function()
   before_each(boxes.own_journal)
   after_each(function()
@@ -84,11 +83,15 @@ describe("a group's setup", function()
   end))
 
   it("that fails in the second sandbox is a problem, whatever the group is called", async(function()
-    local dir = in_boxes([[setup = "mkdir ../../once 2>/dev/null || { touch ../../second; exit 3; }"]])
+    local dir = in_boxes([[setup = "mkdir ../../once 2>/dev/null || exit 3"]],
+      "grep -q 'setup of group' ../../test-results/events.ndjson")
     local result = runner(dir, "run")
     assert.are.equal(1, result.code, result.stdout .. result.stderr)
-    assert.matches("setup of group 50%% up failed in command%-%d: exit status 3", result.stdout)
-    finished.states(dir)
+    local told = "setup of group 50%% up failed in command%-%d: exit status 3"
+    assert.matches(told, result.stdout)
+    assert.matches("<error[^>]*" .. told, read(dir .. "/test-results/junit.xml"))
+    -- The test that it keeps from running says so, too.
+    assert.matches(told, finished.find(dir, "test_finished", { status = "not_run" }).reason)
   end))
 
   it("that hangs ends with Ctrl-C, in whichever sandbox it is", async(function()

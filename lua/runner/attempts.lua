@@ -9,7 +9,6 @@ local M = {}
 
 ---@class runner.Attempts
 ---@field records table<string, runner.Record> by test id
----@field undecided integer
 ---@field counts table<string, integer> by final state
 ---@field failures integer tests that ended failed, timed out or crashed
 local Attempts = {}
@@ -20,7 +19,7 @@ Attempts.__index = Attempts
 ---@return runner.Attempts
 function M.new(options)
   return setmetatable({
-    options = options, records = {}, order = {}, undecided = 0, failures = 0, retried = 0,
+    options = options, records = {}, order = {}, failures = 0,
     counts = {
       passed = 0, failed = 0, flaky = 0, skipped = 0, timed_out = 0, crashed = 0, not_run = 0, quarantined = 0,
     },
@@ -46,7 +45,6 @@ function Attempts:add(test, policy)
   self.records[test.id] = record
   self.order[#self.order + 1] = record
   record.order = #self.order
-  self.undecided = self.undecided + 1
   self.options.emit({
     event = "test", id = test.id, group = test.group, framework = test.framework, name = test.name or test.id,
     file = test.file, line = test.line, tags = test.tags, quarantine = policy.quarantine,
@@ -160,14 +158,12 @@ function Attempts:finished(item, status, result, where, stopping)
     self:decided(record)
     return nil
   end
-  self.retried = self.retried + 1
   return self:item(record, where.sandbox)
 end
 
 --- A test got its final state.
 function Attempts:decided(record)
   local state = record.state
-  self.undecided = self.undecided - 1
   self.counts[state] = self.counts[state] + 1
   local quarantine = (retry.FAILURE[state] or state == "flaky") and record.policy.quarantine or nil
   if quarantine then
@@ -182,12 +178,19 @@ function Attempts:decided(record)
   })
 end
 
+--- Notes why tests are not to run, or not again.
+---@param items runner.Item[]
+---@param why string
+function Attempts:dropped(items, why)
+  for _, item in ipairs(items) do self.records[item.id].dropped = why end
+end
+
 --- Gives every undecided test its final state: the run is over.
----@param reason string why tests did not run
+---@param reason string why tests did not run, unless that is known
 function Attempts:abandon(reason)
   for _, record in ipairs(self.order) do
     if not record.state then
-      if retry.abandon(record) == "not_run" then record.reason = reason end
+      if retry.abandon(record) == "not_run" then record.reason = record.dropped or reason end
       self:decided(record)
     end
   end

@@ -69,7 +69,9 @@ end
 ---@param problem table? kind and text of the problem; default: the infrastructure's
 function Dispatch:drop(which, describe, problem)
   problem = problem or { kind = "infrastructure" }
-  problem.message = describe(#self.schedule:drain(which))
+  local dropped = self.schedule:drain(which)
+  problem.message = describe(#dropped)
+  self.run.attempts:dropped(dropped, problem.message)
   self.run:problem(problem, type(which) == "table" and which.group or which)
 end
 

@@ -101,11 +101,11 @@ function Run:attempt_started(slot, item)
   self.dispatch:started(slot, item)
 end
 
-function Run:attempt_slow(_, item)
+function Run:attempt_slow(item)
   self.attempts:slow(item)
 end
 
-function Run:output(_, item, stream, bytes)
+function Run:output(item, stream, bytes)
   if item then self.attempts:output(item, stream, bytes) end
 end
 

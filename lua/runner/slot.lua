@@ -44,20 +44,30 @@ local function milliseconds(seconds)
   return math.max(1, math.ceil(seconds * 1000))
 end
 
-function Slot:watch(item)
+--- Starts the clock of a test, or lets it go on: where tests take turns in one process, each has its own time.
+local function watch(self, item)
   local slow, limit = item.policy.slow_timeout, item.policy.test_timeout
-  local function give_up()
-    self:stop_item(item, "timeout")
+  item.spent, item.resumed = item.spent or 0, uv.hrtime()
+  local function at(seconds, fn)
+    self.timer:start(milliseconds(seconds - item.spent), 0, fn)
   end
-  local function slow_down()
-    self.run:attempt_slow(self, item)
-    if limit then self.timer:start(milliseconds(limit - slow), 0, give_up) end
-  end
-  if slow and (not limit or slow < limit) then
-    self.timer:start(milliseconds(slow), 0, slow_down)
+  local function give_up() self:stop_item(item, "timeout") end
+  if slow and not item.slow and (not limit or slow < limit) then
+    at(slow, function()
+      item.slow = true
+      self.run:attempt_slow(item)
+      if limit then self.timer:start(milliseconds(limit - slow), 0, give_up) end
+    end)
   elseif limit then
-    self.timer:start(milliseconds(limit), 0, give_up)
+    at(limit, give_up)
+  else
+    self.timer:stop()
   end
+end
+
+--- Another test of the same process has its turn.
+local function pause(item)
+  item.spent = item.spent + (uv.hrtime() - item.resumed) / 1e9
 end
 
 --- Ends the running test. What the worker reports of it afterwards is overruled by `why`.
@@ -160,20 +170,21 @@ function Slot:reporter()
 
   function report.started(item)
     if not self.outstanding[item] or self.running == item then return end
+    if self.running then pause(self.running) end
     self.running = item
     -- A worker whose tests take turns (or whose process had to be started again) tells of one more than once.
     if not item.started then
       measure(self, item)
       self.run:attempt_started(self, item)
     end
-    self:watch(item)
+    watch(self, item)
     -- It was on its way when the run was told to stop: nobody could stop it then.
     if self.run.stopping_now or item.superseded then self:stop_item(item, "cancelled") end
     self:top_up()
   end
 
   function report.output(item, stream, bytes)
-    self.run:output(self, item, stream, bytes)
+    self.run:output(item, stream, bytes)
   end
 
   function report.finished(item, result)

@@ -8,7 +8,7 @@ M.EXIT = {
 }
 
 --- Kinds of problems that make a run red by themselves: something of the project's did not work.
-local RED = { collection = true, setup = true, teardown = true, config = true }
+M.RED = { collection = true, setup = true, teardown = true, config = true }
 
 ---@class runner.Facts
 ---@field counts table<string, integer> tests by final state; `quarantined` of the failed and flaky ones do not count,
@@ -26,7 +26,7 @@ local RED = { collection = true, setup = true, teardown = true, config = true }
 function M.of(facts)
   local counts, red, broken = facts.counts, false, false
   for _, problem in ipairs(facts.problems) do
-    red = red or RED[problem.kind]
+    red = red or M.RED[problem.kind]
     broken = broken or problem.kind == "infrastructure"
   end
   if facts.interrupted then return "interrupted", M.EXIT[facts.interrupted] end

@@ -330,6 +330,29 @@ func TestA(t *testing.T) {}
     assert.are.same({ ["example.com/m.TestA"] = "failed" }, finished.states(dir))
   end))
 
+  it("gives a parallel test its own time, whatever the others do meanwhile", async(function()
+    if not needs_go() then return end
+    local dir = new({ ["a_test.go"] = [[
+package m
+
+import ("fmt"; "testing"; "time")
+
+func TestHangs(t *testing.T) { t.Parallel(); time.Sleep(time.Hour) }
+]] .. ("func TestN%d(t *testing.T) { t.Parallel(); time.Sleep(400 * time.Millisecond); fmt.Println() }\n")
+        :rep(60):gsub("N%%d", (function()
+          local n = 0
+          return function()
+            n = n + 1
+            return "N" .. n
+          end
+        end)()) }, "flags = { '-parallel=2' }", { test_timeout = "2s" })
+    local result, text = run(dir)
+    assert.are.equal(1, result.code, text)
+    local hanging = finished.find(dir, "attempt_finished", { status = "timed_out" })
+    assert.matches("TestHangs", hanging.id)
+    assert.is_true(hanging.duration < 5, text) -- the others of its batch take longer
+  end))
+
   it("lets parallel tests meet, and does not forget an end that nobody can be blamed for", async(function()
     if not needs_go() then return end
     local dir = new({ ["a_test.go"] = [[

@@ -16,6 +16,7 @@ local retry = require("runner.retry")
 local signals = require("runner.signals")
 local junit_file = require("runner.report.junit_file")
 local spill = require("runner.report.spill")
+local verdict = require("runner.verdict")
 
 local json = cjson.new()
 
@@ -25,7 +26,6 @@ local message_limit = 1000 -- bytes of a message attribute; the whole is in the 
 local in_memory = 1 << 20 -- bytes of details before they go to disk
 
 local types = { timed_out = "timeout", crashed = "crash" }
-local reported = { collection = true, teardown = true, infrastructure = true, config = true }
 
 ---@class runner.JunitRecord one future `testcase`
 ---@field suite string
@@ -173,7 +173,7 @@ function handlers.test_finished(self, event)
 end
 
 function handlers.problem(self, event)
-  if not reported[event.kind] then return end
+  if not verdict.RED[event.kind] and event.kind ~= "infrastructure" then return end
   local where = string_of(event.id or event.group or event.sandbox or event.kind)
   local record = {
     suite = where, classname = event.id and strip_extension(where):gsub("/+", ".") or where,
