@@ -1,5 +1,6 @@
 """What every case is made of: the rows it gives, the runs it compares."""
 
+import shutil
 from dataclasses import dataclass
 from typing import Callable, Dict, List
 
@@ -7,6 +8,16 @@ import measure
 from measure import Sample
 
 MEGABYTE = 1024 * 1024
+
+
+class Missing(Exception):
+    """What a case needs and this machine lacks."""
+
+
+def need(*programs: str) -> None:
+    for program in programs:
+        if not shutil.which(program):
+            raise Missing(program)
 
 
 @dataclass

@@ -6,35 +6,29 @@ import subprocess
 from typing import Dict, List
 
 import measure
-from case import Bench, Row, cpu_row, wall_row
+import suites
+from case import Bench, Missing, Row, cpu_row, wall_row
 
-# Where `./dev setup --all` puts it.
-TOOLS = os.path.expanduser("~/.cache/runner-dev/cargo/bin")
+TOOLS = f"{suites.CACHE}/cargo/bin"
 TESTS = 1000
-
-
-def _write(path: str, text: str) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
 
 
 def _workspace(folder: str, crates: int) -> None:
     """Crates that share 1,000 tests of one assertion each."""
-    _write(f"{folder}/Cargo.toml", '[workspace]\nresolver = "2"\nmembers = ["crates/*"]\n')
+    suites.write(f"{folder}/Cargo.toml", '[workspace]\nresolver = "2"\nmembers = ["crates/*"]\n')
     tests = "".join(f"    #[test]\n    fn t{i:04}() {{ assert_eq!(1 + 1, 2) }}\n" for i in range(TESTS // crates))
     for number in range(crates):
         package = f'[package]\nname = "crate-{number:02}"\nversion = "0.1.0"\nedition = "2021"\n'
-        _write(f"{folder}/crates/{number}/Cargo.toml", package)
-        _write(f"{folder}/crates/{number}/src/lib.rs", "#[cfg(test)]\nmod tests {\n" + tests + "}\n")
+        suites.write(f"{folder}/crates/{number}/Cargo.toml", package)
+        suites.write(f"{folder}/crates/{number}/src/lib.rs", "#[cfg(test)]\nmod tests {\n" + tests + "}\n")
     framework = 'require "frameworks.cargo" { workspace = true }'
-    _write(f"{folder}/runner.lua", f"return {{ max_parallel = 2, framework = {framework} }}\n")
+    suites.write(f"{folder}/runner.lua", f"return {{ max_parallel = 2, framework = {framework} }}\n")
 
 
 def _environment() -> Dict[str, str]:
     env = {"PATH": f"{os.environ['PATH']}:{TOOLS}"}
     if not shutil.which("cargo-nextest", path=env["PATH"]):
-        raise SystemExit("bench: cargo-nextest is missing: ./dev setup --all")
+        raise Missing("cargo-nextest (./dev setup --all)")
     return env
 
 

@@ -1,12 +1,12 @@
 """The cases with C++ tests, against CTest, on the same build."""
 
 import os
-import shutil
 import subprocess
 from typing import List
 
 import measure
-from case import Bench, Row, wall_row
+import suites
+from case import Bench, Missing, Row, need, wall_row
 
 TESTS, FILES = 2000, 20
 
@@ -23,28 +23,19 @@ gtest_discover_tests(suite)
 """
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
-
-
 def gtest2000(bench: Bench) -> List[Row]:
     """2,000 GoogleTest cases of one assertion each in one program, compiled before; 2 at a time."""
-    for program in ("cmake", "g++"):
-        if not shutil.which(program):
-            bench.progress(f"skipped: it needs {program}")
-            return []
+    need("cmake", "g++")
     if not os.path.exists("/usr/include/gtest/gtest.h"):
-        bench.progress("skipped: it needs GoogleTest")
-        return []
-    _write(f"{bench.folder}/CMakeLists.txt", CMAKE)
+        raise Missing("GoogleTest")
+    suites.write(f"{bench.folder}/CMakeLists.txt", CMAKE)
     for number in range(FILES):
         tests = "".join(
             f"TEST(Suite{number:02}, Case{i:03}) {{ EXPECT_EQ(2, 1 + 1); }}\n" for i in range(TESTS // FILES)
         )
-        _write(f"{bench.folder}/suite{number:02}.cc", "#include <gtest/gtest.h>\n" + tests)
+        suites.write(f"{bench.folder}/suite{number:02}.cc", "#include <gtest/gtest.h>\n" + tests)
     framework = 'require "frameworks.gtest" { binaries = { "build/suite" } }'
-    _write(f"{bench.folder}/runner.lua", f"return {{ max_parallel = 2, framework = {framework} }}\n")
+    suites.write(f"{bench.folder}/runner.lua", f"return {{ max_parallel = 2, framework = {framework} }}\n")
     for command in (["cmake", "-S", ".", "-B", "build"], ["cmake", "--build", "build", "-j", "2"]):
         subprocess.run(command, cwd=bench.folder, check=True, stdout=subprocess.DEVNULL)
     ctest = ["ctest", "-j2"]

@@ -4,29 +4,22 @@ import os
 from typing import List
 
 import measure
-from case import Bench, Row, wall_row
+import suites
+from case import Bench, Missing, Row, wall_row
 
-# Where `./dev setup --all` puts them.
-TOOLS = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "runner-dev/npm")
 FILES = 100
 TESTS = 10
 MODULES = 20
 
 
-def _write(path: str, text: str) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
-
-
 def _project(folder: str, framework: str, version: str, is_module: bool) -> None:
     """Files of ten tests each, every one with a module of the project under test."""
-    modules = f"{TOOLS}/{framework}-{version}/node_modules"
+    modules = f"{suites.CACHE}/npm/{framework}-{version}/node_modules"
     if not os.path.isdir(modules):
-        raise SystemExit(f"bench: {framework} is missing: ./dev setup --all")
+        raise Missing(f"{framework} (./dev setup --all)")
     for number in range(MODULES):
         export = "export const add = (x) =>" if is_module else "exports.add = (x) =>"
-        _write(f"{folder}/src/m{number}.js", f"{export} x + {number}\n")
+        suites.write(f"{folder}/src/m{number}.js", f"{export} x + {number}\n")
     for number in range(FILES):
         path = f"../src/m{number % MODULES}.js"
         if is_module:
@@ -36,10 +29,10 @@ def _project(folder: str, framework: str, version: str, is_module: bool) -> None
         tests = "".join(
             f"  it('adds {i}', () => expect(add({i})).toBe({i + number % MODULES}))\n" for i in range(TESTS)
         )
-        _write(f"{folder}/test/t{number:02}.test.js", f"{head}describe('m{number}', () => {{\n{tests}}})\n")
+        suites.write(f"{folder}/test/t{number:02}.test.js", f"{head}describe('m{number}', () => {{\n{tests}}})\n")
     kind = '"type": "module", ' if is_module else ""
-    _write(f"{folder}/package.json", f'{{ {kind}"private": true }}\n')
-    _write(f"{folder}/runner.lua", f'return {{ max_parallel = 2, framework = "{framework}" }}\n')
+    suites.write(f"{folder}/package.json", f'{{ {kind}"private": true }}\n')
+    suites.write(f"{folder}/runner.lua", f'return {{ max_parallel = 2, framework = "{framework}" }}\n')
     os.symlink(modules, f"{folder}/node_modules")
 
 

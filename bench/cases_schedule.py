@@ -15,7 +15,6 @@ import suites
 from case import Bench, Row, wall_row
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CACHE = os.path.expanduser("~/.cache/runner-dev")
 SLOTS = 2
 
 
@@ -82,17 +81,11 @@ def _bound(results: str) -> Tuple[float, float]:
     return max(total / SLOTS, longest), longest
 
 
-def _write(path: str, text: str) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 def _config(bench: Bench, python: str, name: str, more: str = "", suite: str = "", paths: str = "tests") -> str:
     """A configuration with a history of its own, kept between the runs of the case."""
     framework = f'pytest {{ paths = {{ "{paths}" }}, python = "{python}", extra_args = {{ "-p", "no:cacheprovider" }} }}'
     path = f"{bench.folder}/{name}.lua"
-    _write(
+    suites.write(
         path,
         f"""\
 local pytest = require "frameworks.pytest"
@@ -174,8 +167,8 @@ def _uneven_suite(folder: str, seed: int) -> None:
             f"def test_{i:03d}():\n    note()\n    time.sleep({scale * durations[number * per_file + i]:.4f})\n\n\n"
             for i in range(per_file)
         )
-        _write(f"{folder}/tests/test_{number:03d}.py", body)
-    _write(f"{folder}/pytest.ini", "[pytest]\naddopts = -p no:cacheprovider\n")
+        suites.write(f"{folder}/tests/test_{number:03d}.py", body)
+    suites.write(f"{folder}/pytest.ini", "[pytest]\naddopts = -p no:cacheprovider\n")
 
 
 def uneven(bench: Bench) -> List[Row]:
@@ -226,21 +219,21 @@ record_history = "always"
 
 def _offload() -> str:
     """The peer from the crate registry; built once, outside the tree."""
-    program = f"{CACHE}/offload/bin/offload"
+    program = f"{suites.CACHE}/offload/bin/offload"
     if not os.path.exists(program):
         install = ["nice", "cargo", "install", "offload", "--version", OFFLOAD_VERSION, "--locked", "-j1"]
-        subprocess.run([*install, "--root", f"{CACHE}/offload"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*install, "--root", f"{suites.CACHE}/offload"], check=True, stdout=subprocess.DEVNULL)
     return program
 
 
 def _against_offload(bench: Bench, label: str, retries: int) -> List[Row]:
     program, log = _offload(), f"{bench.folder}/log"
     config = _config(bench, "/usr/bin/python3", f"retries-{retries}", more=f"retries = {retries},")
-    _write(f"{bench.folder}/offload.toml", OFFLOAD_CONFIG.format(slots=SLOTS, folder=bench.folder, retries=retries))
+    suites.write(f"{bench.folder}/offload.toml", OFFLOAD_CONFIG.format(slots=SLOTS, folder=bench.folder, retries=retries))
     executed: Dict[str, List[int]] = {"runner": [], "offload": []}
 
     def counted(name: str, run) -> measure.Sample:
-        _write(log, "")
+        suites.write(log, "")
         sample = run()
         with open(log, encoding="ascii") as file:
             executed[name].append(len(file.readlines()))
@@ -315,25 +308,25 @@ REAL = (
 
 def _python() -> str:
     """A Python with a pytest-xdist that can steal work, which the distribution's is too old for."""
-    python = f"{CACHE}/suites/venv/bin/python"
-    if not os.path.exists(f"{CACHE}/suites/venv/complete"):
-        subprocess.run(["/usr/bin/python3", "-m", "venv", "--clear", f"{CACHE}/suites/venv"], check=True)
+    python = f"{suites.CACHE}/suites/venv/bin/python"
+    if not os.path.exists(f"{suites.CACHE}/suites/venv/complete"):
+        subprocess.run(["/usr/bin/python3", "-m", "venv", "--clear", f"{suites.CACHE}/suites/venv"], check=True)
         subprocess.run([python, "-m", "pip", "-q", "install", *PACKAGES], check=True)
-        _write(f"{CACHE}/suites/venv/complete", "")
+        suites.write(f"{suites.CACHE}/suites/venv/complete", "")
     return python
 
 
 def _real_suite(name: str, requirement: str) -> str:
     """The unpacked source distribution; fetched once, kept outside the tree."""
-    folder = f"{CACHE}/suites/{name}"
+    folder = f"{suites.CACHE}/suites/{name}"
     if not os.path.exists(folder):
-        wanted = f"{CACHE}/suites/{name}.txt"
-        _write(wanted, requirement + "\n")
+        wanted = f"{suites.CACHE}/suites/{name}.txt"
+        suites.write(wanted, requirement + "\n")
         fetch = [_python(), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-r", wanted]
-        subprocess.run([*fetch, "-d", f"{CACHE}/suites/sdists"], check=True)
-        shutil.unpack_archive(f"{CACHE}/suites/sdists/{name}.tar.gz", f"{CACHE}/suites/{name}.new")
-        os.rename(f"{CACHE}/suites/{name}.new/{name}", folder)
-        os.rmdir(f"{CACHE}/suites/{name}.new")
+        subprocess.run([*fetch, "-d", f"{suites.CACHE}/suites/sdists"], check=True)
+        shutil.unpack_archive(f"{suites.CACHE}/suites/sdists/{name}.tar.gz", f"{suites.CACHE}/suites/{name}.new")
+        os.rename(f"{suites.CACHE}/suites/{name}.new/{name}", folder)
+        os.rmdir(f"{suites.CACHE}/suites/{name}.new")
     return folder
 
 

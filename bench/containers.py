@@ -7,14 +7,15 @@ import subprocess
 import time
 from typing import Dict, Iterator
 
+import case
+
 IMAGE = "runner-bench/busybox:1"
 
 
-def missing() -> str:
-    """What the daemon lacks here, or nothing."""
+def need() -> None:
     if os.getuid() != 0:
-        return "root"
-    return ", ".join(name for name in ("dockerd", "docker", "busybox") if not shutil.which(name))
+        raise case.Missing("root")
+    case.need("dockerd", "docker", "busybox")
 
 
 def _image(folder: str, env: Dict[str, str]) -> None:

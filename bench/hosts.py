@@ -2,21 +2,21 @@
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import threading
 import time
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Tuple
+
+import case
 
 SSHD = "/usr/sbin/sshd"
 
 
-def missing() -> Optional[str]:
-    """What is not installed here, if anything."""
+def need() -> None:
     if not os.access(SSHD, os.X_OK):
-        return "an sshd (openssh-server)"
-    return None if shutil.which("ssh") else "ssh (openssh-client)"
+        raise case.Missing("an sshd (openssh-server)")
+    case.need("ssh")
 
 
 def _write(path: str, text: str) -> str:

@@ -7,6 +7,7 @@ import ctypes
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence
@@ -43,11 +44,15 @@ def run(
     env: Optional[Dict[str, str]] = None,
     expect: int = 0,
     watch: Optional[Callable[[int], None]] = None,
+    pause: float = 0.003,
+    strays: bool = True,
 ) -> Sample:
     """Runs `argv` with its output thrown away; raises when it does not end with `expect`.
 
-    `watch(pid)` is called about every 3 ms while it runs.
+    `watch(pid)` is called every `pause` seconds while it runs. `strays`: waits for all that it leaves running, too,
+    which must not be asked for while a server of the harness runs.
     """
+    complaints = tempfile.TemporaryFile()
     started = time.monotonic()
     process = subprocess.Popen(
         argv,
@@ -55,7 +60,7 @@ def run(
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=complaints,
     )
     if watch is None:
         _, status, usage = os.wait4(process.pid, 0)
@@ -65,13 +70,15 @@ def run(
             if pid != 0:
                 break
             watch(process.pid)
-            time.sleep(0.003)
+            time.sleep(pause)
     wall = time.monotonic() - started
     process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait again
-    cpu = usage.ru_utime + usage.ru_stime + _reap_strays()
+    cpu = usage.ru_utime + usage.ru_stime + (_reap_strays() if strays else 0)
     if process.returncode != expect:
+        complaints.seek(0)
         raise SystemExit(
-            f"bench: {' '.join(argv)} (in {cwd}) ended with {process.returncode}, expected {expect}"
+            f"bench: {' '.join(argv)} (in {cwd}) ended with {process.returncode}, expected {expect}: "
+            + complaints.read().decode(errors="replace")
         )
     return Sample(wall, cpu, process.returncode)
 

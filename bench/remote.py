@@ -1,41 +1,24 @@
 """The cases whose tests run elsewhere: in containers, and on hosts over SSH."""
 
 import collections
+import functools
 import json
 import os
 import shutil
 import statistics
 import subprocess
-import time
-from typing import Dict, List, Optional
+from typing import Dict, List
 
 import containers
 import hosts
 import measure
 import suites
-from case import MEGABYTE, Bench, Row, wall_row
+from case import Bench, MEGABYTE, Row, need, wall_row
 from measure import Sample
 
 
-def _timed(bench: Bench, *argv: str, env: Optional[Dict[str, str]] = None, watch=None) -> Sample:
-    """The CPU is that of the process and of what it waited for: neither dockerd's nor what sshd starts is below it."""
-    complaints = f"{bench.folder}/stderr"
-    started = time.monotonic()
-    with open(complaints, "wb") as stderr:
-        process = subprocess.Popen(
-            argv, cwd=bench.folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
-        )
-    pid, status, usage = os.wait4(process.pid, os.WNOHANG if watch else 0)
-    while pid == 0:
-        watch(process.pid)
-        time.sleep(0.02)
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-    wall = time.monotonic() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        with open(complaints, encoding="utf-8", errors="replace") as file:
-            raise SystemExit(f"bench: {' '.join(argv)}: exit code {process.returncode}: {file.read()}")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, 0)
+# Neither what dockerd nor what sshd starts is below the command, so its CPU is not counted.
+_run = functools.partial(measure.run, strays=False, pause=0.02)
 
 
 def _config(bench: Bench, settings: str, provider: str, framework: str, name: str = "runner.lua") -> str:
@@ -59,10 +42,7 @@ def _events(bench: Bench) -> List[dict]:
 
 def docker200(bench: Bench) -> List[Row]:
     """200 short commands in 4 containers: runner makes and removes them, the peer finds them running."""
-    lacking = containers.missing()
-    if lacking:
-        bench.progress(f"skipped: it needs {lacking}")
-        return []
+    containers.need()
     commands, slots = 200, 4
     config = _config(
         bench,
@@ -82,8 +62,8 @@ def docker200(bench: Bench) -> List[Row]:
         peer = ["xargs", "-a", listed, "-P", str(slots), "-L", "1", "docker", "exec"]
         samples = bench.compare(
             {
-                "runner": lambda: _timed(bench, bench.runner, "run", "-q", config, env=env),
-                "docker exec": lambda: _timed(bench, *peer, env=env),
+                "runner": lambda: _run([bench.runner, "run", "-q", config], bench.folder, env=env),
+                "docker exec": lambda: _run(peer, bench.folder, env=env),
             }
         )
         subprocess.run(["docker", "rm", "-f", *names], env=env, check=True, capture_output=True)
@@ -113,10 +93,7 @@ class _Killer:
 
 def kill3of10(bench: Bench) -> List[Row]:
     """400 tests that sleep 0.1 s in 10 containers, of which 3 are killed once half of the tests have ended."""
-    lacking = containers.missing()
-    if lacking:
-        bench.progress(f"skipped: it needs {lacking}")
-        return []
+    containers.need()
     tests, sandboxes, killed = 400, 10, 3
     config = _config(
         bench,
@@ -130,7 +107,7 @@ def kill3of10(bench: Bench) -> List[Row]:
 
         def disturbed() -> Sample:
             killer = _Killer(bench, env, killed, tests // 2)
-            sample = _timed(bench, bench.runner, "run", "-q", config, env=env, watch=killer)
+            sample = _run([bench.runner, "run", "-q", config], bench.folder, env=env, watch=killer)
             kinds: Dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
             for event in _events(bench):
                 kinds[event["event"]][event.get("id", "")] += 1
@@ -145,7 +122,7 @@ def kill3of10(bench: Bench) -> List[Row]:
         samples = bench.compare(
             {
                 "3 killed": disturbed,
-                "undisturbed": lambda: _timed(bench, bench.runner, "run", "-q", config, env=env),
+                "undisturbed": lambda: _run([bench.runner, "run", "-q", config], bench.folder, env=env),
             }
         )
     return [
@@ -170,10 +147,7 @@ def _ssh(ssh_config: str, names: List[str], more: str = 'working_dir = "/"') -> 
 
 def ssh200(bench: Bench) -> List[Row]:
     """200 short commands on one host, 4 at a time; both log in first."""
-    lacking = hosts.missing()
-    if lacking:
-        bench.progress(f"skipped: it needs {lacking}")
-        return []
+    hosts.need()
     with hosts.sshd(bench.folder, ["host"]) as ssh_config:
         config = _config(
             bench,
@@ -186,8 +160,8 @@ def ssh200(bench: Bench) -> List[Row]:
         peer = ["/bin/sh", "-c", f"{ssh} -M -N -f host && {each}; {ssh} -O exit host 2>/dev/null"]
         samples = bench.compare(
             {
-                "runner": lambda: _timed(bench, bench.runner, "run", "-q", config),
-                "ssh with ControlMaster": lambda: _timed(bench, *peer),
+                "runner": lambda: _run([bench.runner, "run", "-q", config], bench.folder),
+                "ssh with ControlMaster": lambda: _run(peer, bench.folder),
             }
         )
     return [wall_row("ssh200", samples, "runner", "ssh with ControlMaster", 0.2)]
@@ -195,10 +169,7 @@ def ssh200(bench: Bench) -> List[Row]:
 
 def ssh100(bench: Bench) -> List[Row]:
     """10,000 tests of about 5 ms of CPU each on 100 sandboxes over SSH, all on this machine."""
-    lacking = hosts.missing()
-    if lacking:
-        bench.progress(f"skipped: it needs {lacking}")
-        return []
+    hosts.need()
     names = [f"host{i}" for i in range(100)]
     burn = "i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done"
     memory, cpu, first, last = [], [], [], []
@@ -211,7 +182,7 @@ def ssh100(bench: Bench) -> List[Row]:
                 f'discover_command = "seq {10 if turn < 0 else 10000}", run_command = {{ "/bin/sh", "-c", "{burn}" }}',
             )
             peak = measure.HostMemory()
-            sample = _timed(bench, bench.runner, "run", "-q", config, watch=peak)
+            sample = _run([bench.runner, "run", "-q", config], bench.folder, watch=peak)
             if turn < 0:
                 continue
             tests, ready, starts = 0.0, [], []
@@ -251,10 +222,8 @@ def ssh100(bench: Bench) -> List[Row]:
 
 def sync5000(bench: Bench) -> List[Row]:
     """A project of 5,000 files (15 MB) on a host that has it: log in, bring what has changed, run one command."""
-    lacking = hosts.missing() or ", ".join(name for name in ("git", "rsync") if not shutil.which(name))
-    if lacking:
-        bench.progress(f"skipped: it needs {lacking}")
-        return []
+    hosts.need()
+    need("git", "rsync")
     tree = suites.git_tree(f"{bench.folder}/tree", files=5000)
     edited = f"{tree}/{suites.TREE_FILE.format(folder=50, file=25)}"
     sent, ours, theirs = [], [], []
@@ -278,7 +247,7 @@ def sync5000(bench: Bench) -> List[Row]:
 
         def on_the_wire(argv: List[str]) -> int:
             before = wire.sent
-            _timed(bench, *argv)
+            _run(argv, bench.folder)
             return wire.sent - before
 
         runs = {
@@ -286,7 +255,7 @@ def sync5000(bench: Bench) -> List[Row]:
             "without sync": runner("plain", "false", ssh_config),
             "rsync -a": rsync(ssh_config),
         }
-        samples = bench.compare({name: lambda argv=argv: _timed(bench, *argv) for name, argv in runs.items()})
+        samples = bench.compare({name: lambda argv=argv: _run(argv, bench.folder) for name, argv in runs.items()})
         counted, copied = runner("counted", "true", counted_config), rsync(counted_config)
         for turn in range(-1, bench.repeat):  # the first run brings the configuration itself
             with open(edited, "a", encoding="ascii") as file:

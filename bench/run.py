@@ -16,10 +16,10 @@ sys.path.insert(0, HERE)
 
 import cases  # noqa: E402
 import measure  # noqa: E402
-from case import Bench, Row  # noqa: E402
+from case import Bench, Missing, Row  # noqa: E402
 
 RESULTS = os.path.join(HERE, "RESULTS.md")
-HEADER = ["case", "measured", "runner", "peer", "value", "goal", "", "on"]
+HEADER = ["case", "measured", "runner", "peer", "value", "goal", "", "on, runs"]
 
 
 def progress(text: str) -> None:
@@ -61,7 +61,7 @@ def figure(number: float, unit: str) -> str:
     return f"{number:.3g} {unit}"
 
 
-def lines_of(rows: List[Row]) -> Dict[str, List[str]]:
+def lines_of(rows: List[Row], repeat: int) -> Dict[str, List[str]]:
     """The lines of the table, by case."""
     today = datetime.date.today().isoformat()
     lines: Dict[str, List[str]] = {}
@@ -75,7 +75,7 @@ def lines_of(rows: List[Row]) -> Dict[str, List[str]]:
             figure(row.value, row.unit),
             goal,
             "met" if row.met else "**missed**",
-            today,
+            f"{today}, {repeat}",
         ]
         lines.setdefault(row.case, []).append("| " + " | ".join(cells) + " |\n")
     return lines
@@ -98,7 +98,7 @@ def written() -> Dict[str, List[str]]:
     return lines
 
 
-def report(lines: Dict[str, List[str]], runner: str, repeat: int) -> str:
+def report(lines: Dict[str, List[str]], runner: str) -> str:
     described = "".join(f"- `{name}`: {case.__doc__}\n" for name, case in cases.ALL.items() if name in lines)
     versions = [
         version(runner, "--version"),
@@ -113,8 +113,8 @@ def report(lines: Dict[str, List[str]], runner: str, repeat: int) -> str:
 # Measurements
 
 Written by `./dev bench`. Everything in a row was measured in the same run of it: one warm-up each, then
-in turns (A B A B …), medians of {repeat} (of 25 for `startup`). CPU is user and system time of the whole
-process tree; memory is the peak resident size that the kernel keeps for the process itself.
+in turns (A B A B …), and is the median of so many runs (`startup`: of 25 at least, suites that take long: of 3
+at most). CPU is user and system time of the whole process tree; memory is the peak resident size that the kernel keeps for the process itself.
 
 {table(lines)}
 {described}
@@ -143,6 +143,7 @@ def main() -> int:
             del os.environ[name]
 
     rows: List[Row] = []
+    lines = written()
     for name in names:
         print(f"{name}: {cases.ALL[name].__doc__}", file=sys.stderr, flush=True)
         folder = tempfile.mkdtemp(prefix=f"runner-bench-{name}-")
@@ -150,19 +151,22 @@ def main() -> int:
             os.environ[cache] = f"{folder}/{cache}"
         try:
             bench = Bench(options.runner, folder, options.repeat, progress)
-            rows += cases.ALL[name](bench)
+            found = cases.ALL[name](bench)
+            rows += found
+            lines.update(lines_of(found, options.repeat))
+        except Missing as what:
+            progress(f"skipped: it needs {what}")
         finally:
             if options.keep:
                 progress(f"kept in {folder}")
             else:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    lines = lines_of(rows)
-    print(table(lines))
-    if options.write or not options.names:
-        everything = {**written(), **lines}
-        with open(RESULTS, "w", encoding="utf-8") as file:
-            file.write(report(everything, options.runner, options.repeat))
+        if options.write or not options.names:  # after each, for the next may fail
+            with open(RESULTS, "w", encoding="utf-8") as file:
+                file.write(report(lines, options.runner))
+
+    print(table(lines_of(rows, options.repeat)))
     return 0 if all(row.met for row in rows) else 1
 
 
