@@ -15,7 +15,7 @@ local tree = require("spec.support.tree")
 local function list(agent, folder, globs, newer_us, older_us)
   local found = {}
   local err, value = task.await(function(resume)
-    agent:transfer("list", { folder = folder, globs = globs, newer_us = newer_us, older_us = older_us }, {
+    agent:request("list", { folder = folder, globs = globs, newer_us = newer_us, older_us = older_us }, {
       found = function(f)
         local at = 1
         while at <= #f.bytes do
@@ -34,7 +34,7 @@ end
 local function get(agent, folder, path, most)
   local parts = {}
   local err, _, errno = task.await(function(resume)
-    agent:transfer("get", { folder = folder, path = path, most = most or 1 << 30 }, {
+    agent:request("get", { folder = folder, path = path, most = most or 1 << 30 }, {
       data = function(f, _) parts[#parts + 1] = f.bytes end,
       done = function(...) resume(...) end,
     })
@@ -129,7 +129,7 @@ describe("agent get", function()
   it("sends no more than it has credit for", agents.with(function(agent)
     local dir = project.new({ big = ("z"):rep(1000000) })
     local got, done = 0, false
-    local transfer = agent:transfer("get", { folder = dir, path = "big", most = 1000000 }, {
+    local transfer = agent:request("get", { folder = dir, path = "big", most = 1000000 }, {
       data = function(f) got = got + #f.bytes end,
       done = function() done = true end,
     })
@@ -150,7 +150,7 @@ describe("download", function()
     local dir, warnings = project.new({}), {}
     local agent = {}
     function agent:ping(on_pong) on_pong() end -- luacheck: ignore
-    function agent:transfer(name, _, on) -- luacheck: ignore
+    function agent:request(name, _, on) -- luacheck: ignore
       local later = uv.new_timer()
       later:start(0, 0, function()
         later:close()

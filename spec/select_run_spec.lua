@@ -67,6 +67,12 @@ describe("selecting", function()
     assert.are.equal(4, runner(dir, "run", "-E", "none()", "--shard", "1/2").code)
   end))
 
+  it("refuses a way of sharding without a shard", async(function()
+    local result = runner(new([[{ framework = lines("true") }]]), "run", "--shard-by", "hash")
+    assert.are.equal(64, result.code)
+    assert.matches("--shard-by says how --shard deals the tests out", result.stderr, 1, true)
+  end))
+
   it("explains a wrong expression and exits 64", async(function()
     local result = runner(new([[{ framework = lines("true") }]]), "run", "-E", "tset(a)")
     assert.are.equal(64, result.code)

@@ -217,14 +217,14 @@ function Agent:spawn(spec)
   return command
 end
 
----@class runner.Transfer a request that may go on
-local Transfer = {}
-Transfer.__index = Transfer
+---@class runner.AgentRequest what the agent answers, perhaps in many frames
+local Request = {}
+Request.__index = Request
 
 --- Sends a frame that belongs to it.
 ---@param name string
 ---@param fields table?
-function Transfer:send(name, fields)
+function Request:send(name, fields)
   if self.agent.requests[self.id] == self then return self.agent:_send(name, self.id, fields) end
 end
 
@@ -233,9 +233,9 @@ end
 ---@param name "put"|"mkdtemp"|"ping"|"sync"|"list"|"get"
 ---@param fields table
 ---@param on table<string, fun(f: table): string?>
----@return runner.Transfer
-function Agent:transfer(name, fields, on)
-  local request = setmetatable({ agent = self, id = next_id(self), on = on }, Transfer)
+---@return runner.AgentRequest
+function Agent:request(name, fields, on)
+  local request = setmetatable({ agent = self, id = next_id(self), on = on }, Request)
   local sent, message
   if self.over or self.closing then
     message = CLOSED
@@ -256,20 +256,20 @@ end
 ---@param mode integer? default 0644
 ---@param on_done fun(err: string?)
 function Agent:put(path, bytes, mode, on_done)
-  self:transfer("put", { mode = mode or 420, path = path, bytes = bytes }, { done = function(err) on_done(err) end })
+  self:request("put", { mode = mode or 420, path = path, bytes = bytes }, { done = function(err) on_done(err) end })
 end
 
 --- Makes a folder that the agent removes at its end.
 ---@param prefix string of its name
 ---@param on_done fun(path: string?, err: string?)
 function Agent:mkdtemp(prefix, on_done)
-  self:transfer("mkdtemp", { prefix = prefix }, { done = function(err, path) on_done(path, err) end })
+  self:request("mkdtemp", { prefix = prefix }, { done = function(err, path) on_done(path, err) end })
 end
 
 --- Asks for a sign of life.
 ---@param on_pong fun(err: string?) err when the link died instead
 function Agent:ping(on_pong)
-  self:transfer("ping", {}, {
+  self:request("ping", {}, {
     done = on_pong,
     pong = function(f)
       self.requests[f.id] = nil

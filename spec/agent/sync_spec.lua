@@ -231,7 +231,7 @@ describe("agent sync", function()
     local bytes = encode({ file("b", "2") })
     local path = task.await(function(resume)
       local transfer
-      transfer = connected:transfer("sync", { key = "spec", digest = hash.sha256(bytes) }, {
+      transfer = connected:request("sync", { key = "spec", digest = hash.sha256(bytes) }, {
         need = function(f)
           got[#got + 1] = f.bytes
           if f.what == frame.needs.listing then
@@ -261,7 +261,7 @@ describe("agent sync", function()
       return task.await(function(resume)
         local transfer
         local bytes = encode({ file("x", "") })
-        transfer = agent:transfer("sync", { key = "spec", digest = hash.sha256(bytes) }, {
+        transfer = agent:request("sync", { key = "spec", digest = hash.sha256(bytes) }, {
           need = function(f)
             if f.what == frame.needs.listing then
               transfer:send("entries", { bytes = bytes })

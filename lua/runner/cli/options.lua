@@ -262,7 +262,7 @@ function M.apply(config, args)
   end
 end
 
---- What the command line selects; `past`, the last run, when that is asked for.
+--- What the command line selects.
 local function select_of(config, args, names)
   local expression, select = require("runner.select.expression"), require("runner.select")
   local selection = { names = names, expressions = {}, shard = args.shard, rerun = args.rerun_failed }
@@ -270,7 +270,11 @@ local function select_of(config, args, names)
     selection.expressions[i] = expression.parse(text, config.predicates)
   end
   if args.replay_order then selection.replay = require("runner.select.replay").read(args.replay_order) end
-  if args.shard then args.shard.by = args.shard_by or "time" end
+  if args.shard then
+    args.shard.by = args.shard_by or "time"
+  elseif args.shard_by then
+    errors.raise("usage", "--shard-by says how --shard deals the tests out: say --shard, too, such as --shard 1/2")
+  end
   selection.uses_past = select.uses_past(selection)
   for _, one in ipairs(config.overrides) do selection.uses_past = selection.uses_past or one.filter.uses_past end
   return selection

@@ -20,7 +20,7 @@ Source.__index = Source
 --- One request, its frames handed to `on_frame` in this task.
 local function converse(agent, name, fields, kind, on_frame)
   local inbox = task.channel()
-  local transfer = agent:transfer(name, fields, {
+  local transfer = agent:request(name, fields, {
     [kind] = function(f) inbox:put(f) end,
     done = function(err, value, errno) inbox:put({ type = "done", err = err, value = value, errno = errno }) end,
   })

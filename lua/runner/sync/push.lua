@@ -96,7 +96,7 @@ local function push_once(agent, manifest, key, into)
     outstanding = 0, sent_files = 0, sent_bytes = 0,
   }, Push)
   local function take(f) self.inbox:put(f) end
-  self.transfer = agent:transfer("sync", { key = key, folder = into, digest = manifest.digest }, {
+  self.transfer = agent:request("sync", { key = key, folder = into, digest = manifest.digest }, {
     need = take,
     taken = take,
     done = function(err, value, errno) take({ type = "done", err = err, value = value, errno = errno }) end,
