@@ -5,6 +5,7 @@ local M = {}
 ---@class javascript.Listing
 ---@field files table[]
 ---@field problems table[]
+---@field outside string[] what was read outside of the project
 ---@field setup boolean? something is to be set up once before tests run
 ---@field done boolean? all of it is here
 local Listing = {}
@@ -12,7 +13,11 @@ Listing.__index = Listing
 
 ---@return javascript.Listing
 function M.new()
-  return setmetatable({ files = {}, problems = {} }, Listing)
+  return setmetatable({ files = {}, problems = {}, outside = {} }, Listing)
+end
+
+function Listing:add_read(path)
+  if type(path) == "string" then self.outside[#self.outside + 1] = path end
 end
 
 --- Takes a message in, if it is about tests.
@@ -25,6 +30,9 @@ function Listing:take(message)
     self.problems[#self.problems + 1] = message.problem
   elseif message.listed then
     self.setup, self.done = message.listed.setup, true
+    for _, path in ipairs(message.listed.outside or {}) do self:add_read(path) end
+  elseif message.read then
+    self:add_read(message.read)
   elseif message.loading then
     self.loading = message.loading
   else

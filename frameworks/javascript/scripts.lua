@@ -6,7 +6,7 @@ local task = require("runner.task")
 
 local M = {}
 
-local SHARED = { "main.cjs", "channel.cjs", "capture.cjs", "names.cjs", "locate.cjs" }
+local SHARED = { "main.cjs", "channel.cjs", "capture.cjs", "names.cjs", "folder.cjs", "locate.cjs", "reads.cjs" }
 local OWN = {
   vitest = { "vitest.cjs", "vitest_setup.mjs" },
   jest = { "jest.cjs" },

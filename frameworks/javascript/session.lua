@@ -148,13 +148,13 @@ end
 function Session:discover()
   local options, fresh = self.options, nil
   local kept = cache.get(self.ctx, {
-    name = ("%s %s"):format(self.name, self.ctx.group), files = installed(self), project = true,
-    key = { process.about(options, {}), options.node or "node", options.env or {}, options.working_dir or "." },
+    name = self.cached, files = installed(self), project = true,
+    key = options,
   }, function()
     fresh = list(self)
     -- What went wrong is looked at anew each time.
     if #fresh.problems > 0 then return nil end
-    return { files = fresh.files, setup = fresh.setup or false, serial = self.serial or false }
+    return { files = fresh.files, setup = fresh.setup or false, serial = self.serial or false }, fresh.outside
   end)
   local found = fresh or kept
   self.serial = self.serial or found.serial or nil
@@ -261,6 +261,7 @@ function Session:worker(slot, report)
       end)
     end,
     release = function() release(self) end,
+    unlisted = function() cache.forget(self.ctx, self.cached) end,
   })
 end
 
@@ -297,7 +298,7 @@ function M.open(name, options, ctx)
   if ctx.agent.plain then return plain.open(name, options, ctx) end
   local cpus = ctx.agent.info and ctx.agent.info.cpus or uv.available_parallelism()
   local self = setmetatable({
-    name = name, options = options, ctx = ctx, spares = {}, setup_waiting = {}, lock_waiting = {},
+    name = name, cached = ("%s %s"):format(name, ctx.group), options = options, ctx = ctx, spares = {}, setup_waiting = {}, lock_waiting = {},
     width = math.min(ctx.settings.max_parallel or cpus, cpus), folder = ctx.tmpdir(),
   }, Session)
   scripts.put(ctx, name, self.folder)

@@ -13,20 +13,21 @@ const { threadId } = require('node:worker_threads')
 const LINE = 4000
 const nap = new Int32Array(new SharedArrayBuffer(4))
 const { env, pid } = process
+const { parse, stringify } = JSON // a test may put others in their place
 
 let target
 let pieces = 0
 
 /// Tells where messages go: { fd, border } of the process that the host started.
 function open(spec) {
-  env.RUNNER_CHANNEL = JSON.stringify({ ...spec, pid })
+  env.RUNNER_CHANNEL = stringify({ ...spec, pid })
   target = { fd: spec.fd, border: spec.border }
 }
 
 /// The channel, from within a process or thread that runs tests.
 function find() {
   if (target) return target
-  const spec = JSON.parse(env.RUNNER_CHANNEL)
+  const spec = parse(env.RUNNER_CHANNEL)
   if (spec.pid === pid) target = { fd: spec.fd, border: spec.border }
   else target = { fd: openSync(spec.fifo, constants.O_WRONLY | constants.O_APPEND) }
   return target
@@ -50,7 +51,7 @@ function write(bytes) {
 const without_null = (_, value) => value ?? undefined
 
 function send(message) {
-  const bytes = Buffer.from(JSON.stringify(message, without_null) + '\n')
+  const bytes = Buffer.from(stringify(message, without_null) + '\n')
   if (bytes.length <= LINE) return write(bytes)
   const key = `${pid}.${threadId}.${++pieces} `
   const step = LINE - key.length - 2
@@ -75,7 +76,7 @@ function relay(path) {
       rest = rest.subarray(at + 1)
     }
   }
-  env.RUNNER_CHANNEL = JSON.stringify({ ...JSON.parse(env.RUNNER_CHANNEL), fifo: path })
+  env.RUNNER_CHANNEL = stringify({ ...parse(env.RUNNER_CHANNEL), fifo: path })
   const socket = new (require('node:net').Socket)({ fd, readable: true, writable: false })
   socket.on('data', pass)
   return {
@@ -105,7 +106,7 @@ function listen(on_message, on_end) {
       const line = Buffer.concat(parts).toString()
       parts = []
       from = at + 1
-      on_message(JSON.parse(line))
+      on_message(parse(line))
     }
     parts.push(bytes.subarray(from))
   })

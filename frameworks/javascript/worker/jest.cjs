@@ -7,8 +7,8 @@
 
 const fs = require('node:fs')
 const { createRequire } = require('node:module')
-const path = require('node:path')
 const { send } = require('./channel.cjs')
+const folder = require('./folder.cjs')
 const { failure, keys, pattern, retried, strip } = require('./names.cjs')
 const { locate } = require('./locate.cjs')
 
@@ -107,7 +107,7 @@ class Jest {
 
   project_name(config) {
     const { displayName, rootDir } = config
-    return displayName?.name ?? (this.configs.length > 1 ? path.relative(process.cwd(), rootDir) || '.' : '')
+    return displayName?.name ?? (this.configs.length > 1 ? folder.relative(rootDir) || '.' : '')
   }
 
   async context(config) {
@@ -120,6 +120,10 @@ class Jest {
       this.contexts.set(config, context)
     }
     return context
+  }
+
+  own_folders() {
+    return this.configs.map((config) => config.cacheDirectory)
   }
 
   runner_class(config) {
@@ -223,7 +227,8 @@ class Jest {
         : source.getTestPaths(this.global))
       for (const { path: file } of found.tests) {
         if (skip.has(file)) continue
-        send({ loading: path.relative(process.cwd(), file) })
+        send({ loading: folder.relative(file) })
+        folder.restore()
         const tests = (await this.list_light(config, file)) ?? (await this.list_whole(config, file, problems))
         if (tests) files.push({ file, project: this.project_name(config), tests })
       }

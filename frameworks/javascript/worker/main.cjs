@@ -11,18 +11,20 @@
 //   {"close": true}              answered by bye; the process ends
 // process → host
 //   {"ready": {version, serial}} · {"fatal": {message, text, missing}} it is of no use and ends
-//   {"files": [{file, project, pool, tests: [{titles, key}…]}…]} · {"problem": {…}} · {"listed": {setup}}
+//   {"files": [{file, project, pool, tests: [{titles, key}…]}…]} · {"problem": {…}} · {"listed": {setup, outside}}
+//   {"read": path} outside of the project, by another process while tests are listed
 //   {"set_up": {env, provided} or {error}}
 //   {"loading": file} · {"start": token} · {"over": token} · {"done": token, "result": {…}}
 //   {"output": [stream, token or 0, text, is hexadecimal]}
 //   {"ran": unit, error?: the file's own, died?: of the process that ran it, unlisted?: titles, recycle?}
 // Without a control channel all requests come in a third argument, and the process ends after the last.
 
-const path = require('node:path')
 const capture = require('./capture.cjs')
 const channel = require('./channel.cjs')
-const { failure } = require('./names.cjs')
+const folder = require('./folder.cjs')
+const { failure, titles } = require('./names.cjs')
 const { Missing } = require('./locate.cjs')
+const reads = require('./reads.cjs')
 
 const FILES_AT_ONCE = 50
 
@@ -30,7 +32,7 @@ const FILES_AT_ONCE = 50
 class Request {
   constructor(about) {
     Object.assign(this, about)
-    this.file = path.resolve(about.file)
+    this.file = folder.absolute(about.file)
     this.tests = new Map(about.tests)
     this.left = new Set(this.tests.keys())
     this.passed = new Set()
@@ -60,8 +62,6 @@ class Request {
   }
 }
 
-const relative = (file) => path.relative(process.cwd(), file)
-
 class Worker {
   constructor(Adapter, { options, place }) {
     this.place = place
@@ -71,6 +71,7 @@ class Worker {
   async open() {
     if (this.place.slot) capture.start()
     channel.send({ ready: { pid: process.pid, ...(await this.adapter.open()) } })
+    folder.keep()
     this.survive()
   }
 
@@ -87,11 +88,12 @@ class Worker {
       if (error) channel.send({ problem: { setup: true, message: error.message, text: error.trace } })
       if (error) return channel.send({ listed: { setup } })
     }
-    const { files, problems } = await this.adapter.list(new Set(Array.from(skip, (file) => path.resolve(file))))
-    for (const one of files) one.file = relative(one.file)
+    const { files, problems } = await this.adapter.list(new Set(Array.from(skip, folder.absolute)))
+    for (const one of files) one.file = folder.relative(one.file)
     while (files.length > 0) channel.send({ files: files.splice(0, FILES_AT_ONCE) })
-    for (const problem of problems) channel.send({ problem: { ...problem, file: relative(problem.file) } })
-    channel.send({ listed: { setup } })
+    for (const problem of problems) channel.send({ problem: { ...problem, file: folder.relative(problem.file) } })
+    const outside = reads.outside(this.adapter.own_folders?.() ?? [])
+    channel.send({ listed: { setup, outside } })
   }
 
   /// Once; what came of it: { env: what changed of the environment, provided } or { error }.
@@ -126,6 +128,7 @@ class Worker {
 
   async run(about) {
     const request = new Request(about)
+    folder.restore()
     this.survive(false)
     let ended
     try {
@@ -135,7 +138,7 @@ class Worker {
     }
     this.survive()
     capture.state.current = undefined
-    const unlisted = request.unlisted?.map((key) => JSON.parse(key.replace(/#\d+$/, '')))
+    const unlisted = request.unlisted?.map(titles)
     channel.send({ ran: about.unit, unlisted, ...ended })
   }
 
@@ -170,9 +173,10 @@ async function main() {
   channel.open(requests ? { fd: 1, border: border.join('') } : { fd: 3 })
   let worker
   try {
-    const Adapter = require(`./${framework}.cjs`)
-    if (Adapter.restart?.(JSON.parse(about).options, !requests)) return
     const { options, place } = JSON.parse(about)
+    if (!place.slot) reads.start()
+    const Adapter = require(`./${framework}.cjs`)
+    if (Adapter.restart?.(options, !requests)) return
     worker = new Worker(Adapter, { options, place: { folder: __dirname, ...place } })
     await worker.open()
   } catch (error) {

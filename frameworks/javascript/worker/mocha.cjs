@@ -6,6 +6,7 @@ const { spawn } = require('node:child_process')
 const path = require('node:path')
 const { pathToFileURL } = require('node:url')
 const { send } = require('./channel.cjs')
+const folder = require('./folder.cjs')
 const { failure, keys, pattern, retried } = require('./names.cjs')
 const { locate } = require('./locate.cjs')
 
@@ -110,7 +111,7 @@ class Mocha {
     const mocha = new this.Class({ ...this.base.options, reporter: class {}, ...options })
     mocha.files = [...this.preloaded, ...files]
     mocha.files.forEach((file) => this.Class.unloadFile(file))
-    mocha.suite.on('pre-require', (_, file) => send({ loading: path.relative(process.cwd(), file) }))
+    mocha.suite.on('pre-require', (_, file) => send({ loading: folder.relative(file) }))
     await mocha.loadFilesAsync({ esmDecorator: (name) => this.again(String(name)) })
     return mocha
   }

@@ -2,20 +2,25 @@
 // How tests are told apart: by their titles, from the outermost suite to the test, and, where several tests of a file
 // have the same ones, by their order.
 
+const { parse, stringify } = JSON // a test may put others in their place
+
 /// Gives a key to each test of a file; to be asked for all of them, in the order of definition.
 function keys() {
   const seen = new Map()
   return (titles) => {
-    const name = JSON.stringify(titles)
+    const name = stringify(titles)
     const n = (seen.get(name) ?? 0) + 1
     seen.set(name, n)
     return n === 1 ? name : `${name}#${n}`
   }
 }
 
+/// The titles behind a key.
+const titles = (key) => parse(key.replace(/#\d+$/, ''))
+
 /// The pattern that selects just these tests where a runner joins their titles with blanks.
 function pattern(keys) {
-  const names = keys.map((key) => JSON.parse(key.replace(/#\d+$/, '')).join(' '))
+  const names = keys.map((key) => titles(key).join(' '))
   const escaped = [...new Set(names)].map((name) => name.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'))
   return `^(?:${escaped.join('|')})$`
 }
@@ -40,4 +45,4 @@ function retried(runner, passed, tries) {
   return [{ title: runner, text }]
 }
 
-module.exports = { failure, keys, pattern, retried, strip }
+module.exports = { failure, keys, pattern, retried, strip, titles }

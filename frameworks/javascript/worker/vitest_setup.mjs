@@ -32,7 +32,10 @@ if (worker !== undefined) {
   process.env.VITEST_WORKER_ID = String(Number(process.env.VITEST_WORKER_ID) * stride + worker)
 }
 const { filepath } = globalThis.__vitest_worker__ ?? {}
-if (filepath && !tests) send({ loading: require('node:path').relative(process.cwd(), filepath) })
+if (filepath && !tests) {
+  send({ loading: require('node:path').relative(process.cwd(), filepath) })
+  require('./reads.cjs').start((path) => send({ read: path }))
+}
 if (tests) {
   capture.start()
   capture.state.current = undefined

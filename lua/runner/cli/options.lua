@@ -1,6 +1,7 @@
 --- The flags that several commands share: how they are declared, and how they override a configuration. Flags
 --- beat the configuration, a group's own settings included.
 
+local errors = require("runner.errors")
 local types = require("runner.config.types")
 
 local M = {}

@@ -1,16 +1,32 @@
 --- What discovery found, kept between runs under the content of all that it read: another content is another key, so a
 --- stale entry cannot be found, let alone hide a new test. Only for sandboxes on this machine, whose files we see.
 
+local uv = require("luv")
 local cjson = require("cjson.safe")
 local errors = require("runner.errors")
 local file = require("runner.file")
 local hash = require("runner.core.hash")
+local system = require("runner.core.system")
 local text = require("runner.text")
 
 local M = {}
 
---- Variables that are ours and differ in each run.
-local function is_ours(name) return name:find("^RUNNER_") ~= nil end
+--- Variables that differ from run to run, or from terminal to terminal, and on which no list of tests depends.
+local PASSING = {
+  COLUMNS = true, LINES = true, OLDPWD = true, PWD = true, SHLVL = true, SSH_CLIENT = true, SSH_CONNECTION = true,
+  SSH_TTY = true, TERM_SESSION_ID = true, WINDOWID = true, XDG_SESSION_ID = true, _ = true,
+}
+
+--- What tests see of the environment, but for what is ours.
+local function environment(ctx)
+  local env = {}
+  for _, variables in ipairs({ uv.os_environ(), ctx.sandbox.env }) do
+    for name, value in pairs(variables) do
+      if not PASSING[name] and not name:find("^RUNNER_") then env[name] = value end
+    end
+  end
+  return env
+end
 
 --- One text for a value, whatever the order in which its keys were made.
 local function canonical(value)
@@ -22,7 +38,7 @@ local function canonical(value)
   return "{" .. table.concat(parts) .. "}"
 end
 
---- So much of a project may be told by identity and time; with more it is not cached.
+--- So much of a project may be told by identity and time, and lie around it; with more it is not cached.
 local MOST_UNSEEN = 20000
 
 --- What the result depends on, as one text; what is missing counts, too. nil: it cannot be told.
@@ -32,7 +48,6 @@ local MOST_UNSEEN = 20000
 ---@async
 local function digest_of(root, list)
   local manifest = require("runner.sync.manifest")
-  local system = require("runner.core.system")
   local inside, other = {}, {}
   for _, path in ipairs(list) do
     local kind, mode, size, mtime, ctime, inode = system.lstat(path:sub(1, 1) == "/" and path or root .. "/" .. path)
@@ -45,24 +60,58 @@ local function digest_of(root, list)
   return canonical(other) .. (#inside > 0 and manifest.build({ { root = root, paths = inside } }).digest or "")
 end
 
---- Lists all of a project, but for results and our history, which differ after each run.
+--- The same of files outside, in a form for JSON.
+local function state_of_others(root, list)
+  return text.hex(hash.sha256(digest_of(root, list)))
+end
+
+--- The repository of which a project is but a folder: its tests may use what lies beside it.
+local function repository_around(root)
+  local folder = root
+  while folder and folder ~= "" do
+    if system.lstat(folder .. "/.git") then return folder ~= root and folder or nil end
+    folder = folder:match("^(.*)/[^/]*$")
+  end
+end
+
+--- Lists all of a project and of the repository around it, but for results and our history, which differ after each
+--- run.
 ---@return boolean whether that is possible
+---@async
 local function add_project(ctx, root, listed)
   local listing, own = require("runner.sync.listing"), { ctx.settings.report and ctx.settings.report.dir }
   own[#own + 1] = ctx.settings.history and ctx.settings.history.path or nil
+  local function is_in(path, folder) return path == folder or path:sub(1, #folder + 1) == folder .. "/" end
   local function is_own(path)
     for _, name in ipairs(own) do
-      if path == name or path:sub(1, #name + 1) == name .. "/" then return true end
+      if is_in(path, name) then return true end
     end
     return false
   end
-  local paths = listing.project(root, { skip = function(path) return is_own(root .. "/" .. path) end }).paths
-  local unseen = listing.unseen(root, paths, MOST_UNSEEN)
-  table.move(paths, 1, #paths, #listed + 1, listed)
-  for _, path in ipairs(unseen or {}) do
+  local function all_of(folder)
+    local paths = listing.project(folder, { skip = function(path) return is_own(folder .. "/" .. path) end }).paths
+    return paths, listing.unseen(folder, paths, MOST_UNSEEN)
+  end
+  local function add(path)
     if not is_own(path) then listed[#listed + 1] = path end
   end
-  return unseen ~= nil
+  local paths, unseen = all_of(root)
+  if not unseen then return false end
+  table.move(paths, 1, #paths, #listed + 1, listed)
+  for _, path in ipairs(unseen) do add(path) end
+  local around = repository_around(root)
+  if not around then return true end
+  paths, unseen = all_of(around)
+  if not unseen or #paths > #listed + MOST_UNSEEN then return false end
+  for _, path in ipairs(paths) do
+    path = around .. "/" .. path
+    -- What was listed by content stays so; of folders only the names count, and what is in them is named, too.
+    if not is_in(path, root) and system.lstat(path) ~= "directory" then add(path) end
+  end
+  for _, path in ipairs(unseen) do
+    if not is_in(path, root) then add(path) end
+  end
+  return true
 end
 
 ---@class runner.CacheKey
@@ -71,10 +120,21 @@ end
 ---@field files string[]? what is read: below the working folder by content, absolute paths by identity and time
 ---@field project boolean? every file of the project (as git sees it) is read
 
+local function path_of(root, name)
+  return ("%s/discovery/%s.json"):format(file.cache_folder(), text.hex(hash.sha256(root .. "\0" .. name)):sub(1, 24))
+end
+
+--- Forgets what is kept: it has turned out to be wrong.
+---@param ctx table of the framework
+---@param name string
+function M.forget(ctx, name)
+  if file.cache_folder() and ctx.sandbox.is_host then os.remove(path_of(ctx.sandbox.cwd, name)) end
+end
+
 --- The cached value, or what `produce` returns, which is then kept. `produce` may raise, or return nil: not kept.
 ---@param ctx table of the framework
 ---@param key runner.CacheKey
----@param produce fun(): any a value that JSON can hold
+---@param produce fun(): any, string[]? a value that JSON can hold; absolute paths of what was read besides `key.files`
 ---@return any value
 ---@async
 function M.get(ctx, key, produce)
@@ -89,18 +149,20 @@ function M.get(ctx, key, produce)
   end)
   if not ok and not errors.is(state, "provider") then error(state, 0) end
   if not ok or not state then return produce() end -- a file that cannot be read, say
-  local env = { PATH = os.getenv("PATH") }
-  for name, value in pairs(ctx.sandbox.env) do
-    if not is_ours(name) then env[name] = value end
-  end
   local digest = text.hex(hash.sha256(canonical({
-    require("runner.version"), key.name, key.key, root, env, state,
+    require("runner.version"), key.name, key.key, root, environment(ctx), state,
   })))
-  local path = ("%s/discovery/%s.json"):format(folder, text.hex(hash.sha256(root .. "\0" .. key.name)):sub(1, 24))
+  local path = path_of(root, key.name)
   local entry = cjson.decode(file.read(path) or "")
-  if type(entry) == "table" and entry.digest == digest and entry.value ~= nil then return entry.value end
-  local value = produce()
-  local entry_text = value ~= nil and cjson.encode({ digest = digest, value = value })
+  if type(entry) == "table" and entry.digest == digest and entry.value ~= nil and type(entry.read) == "table"
+    and entry.state == state_of_others(root, entry.read) then
+    return entry.value
+  end
+  local value, read = produce()
+  read = read or {}
+  local entry_text = value ~= nil and cjson.encode({
+    digest = digest, value = value, read = read, state = state_of_others(root, read),
+  })
   if entry_text and file.make_folder(folder .. "/discovery", 448) then file.write(path, entry_text) end -- 0700
   return value
 end

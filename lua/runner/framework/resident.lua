@@ -36,6 +36,7 @@ local END_PATIENCE_S = 10
 ---@field spare? fun(handlers: table): runner.Command?, fun()? a process that is there already; its output and end go to
 ---  on_output and on_exit of `handlers`, what it has said before when the second value is called
 ---@field ready? fun(about: table)
+---@field unlisted? fun() a unit turned out to have tests that were not listed
 ---@field load_timeout? number seconds for the file's own code, between tests (default: as for a test, at least 60)
 ---@field name string of the runner, for messages
 
@@ -148,6 +149,7 @@ function on_message.ran(self, message, peer)
     self.peer = nil
     self:dismiss(peer)
   end
+  if message.unlisted and message.unlisted[1] and self.spec.unlisted then self.spec.unlisted() end
   local death = message.died
   if not death then
     run:ended(message)
