@@ -211,7 +211,6 @@ end
 ---@param config runner.Config changed in place
 ---@param args table what argparse made of the flags that M.run or M.collect declares
 function M.apply(config, args)
-  local errors = require("runner.errors")
   local configs = require("runner.config")
   for _, key in ipairs({ "fail_fast", "hold_failed", "max_fail", "seed", "no_tests", "no_cache" }) do
     if args[key] ~= nil then
