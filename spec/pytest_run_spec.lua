@@ -311,7 +311,7 @@ def test_c(): pass
     local result, states = pytest.run(dir)
     assert.are.equal(2, result.code, result.text)
     assert.are.same({ test_quick = "passed", test_slow = "flaky", test_more = "passed" }, states)
-    contains(result.text, "2 tests of group all belong to an earlier group")
+    contains(result.text, "2 tests of group all belong to group fast already and run there")
     local hooks = project.read(dir .. "/hooks")
     contains(hooks, "discovered 3\n")
     for _, line in ipairs({ "fast test_quick passed", "all test_slow failed", "all test_slow passed",
@@ -342,4 +342,20 @@ def test_c(): pass
       assert.are.equal(0, runner(dir, "collect").code)
     end))
   end
+
+  it("leaves nothing behind a test that takes long while another worker is idle", async(function()
+    -- The first test ends when the others have; nobody knew how long it would take.
+    local dir = pytest.new({ ["test_x.py"] = [[
+import os, time
+def test_waits():
+    while not all(os.path.exists("done%d" % n) for n in (1, 2, 3)): time.sleep(0.01)
+def note(n): open("done%d" % n, "w").close()
+def test_1(): note(1)
+def test_2(): note(2)
+def test_3(): note(3)
+]] }, nil, 'test_timeout = "20s"')
+    local result, states = pytest.run(dir)
+    assert.are.equal(0, result.code, result.text)
+    assert.are.same({ test_waits = "passed", test_1 = "passed", test_2 = "passed", test_3 = "passed" }, states)
+  end))
 end)

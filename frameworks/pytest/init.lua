@@ -8,13 +8,10 @@
 --- Where forking is not safe (threads run after collection, or a module asks for the worker's name when it is
 --- imported), workers collect for themselves.
 
-local errors = require("runner.errors")
 local plain = require("frameworks.pytest.plain")
 local plugin = require("runner.plugin")
 local workers = require("frameworks.pytest.workers")
 local zygote = require("frameworks.pytest.zygote")
-
-local ISOLATIONS = { worker = true, test = true, process = true }
 
 return plugin.framework({
   name = "pytest",
@@ -26,16 +23,11 @@ return plugin.framework({
     python = "string?", -- default "python3"
     command = "string|string[]?", -- what runs pytest: { "uv", "run", "pytest" }
     extra_args = "string[]?",
-    isolation = "string?", -- "worker" (default), "test" or "process"
+    isolation = '"worker"|"test"|"process"?', -- default "worker"
     env = "map?",
   },
 
   session = function(options, ctx)
-    if not ISOLATIONS[options.isolation or "worker"] then
-      errors.raise("config",
-        ('framework pytest: isolation: expected "worker", "test" or "process", got %q')
-          :format(options.isolation))
-    end
     if ctx.agent.plain then return plain.open(options, ctx) end
     local session = zygote.open(options, ctx)
     function session:worker(slot, report)

@@ -8,13 +8,19 @@ local marks = require("frameworks.pytest.marks")
 
 local END_PATIENCE_S = 10 -- for a process that has nothing left to do but to end
 local QUIET_MS, QUIET_TICKS = 50, 10 -- a dump of stacks is over when nothing came for so long; at most so often
+--- A process looks for what we say between two tests only: what it has is stuck behind the test that it runs. So it is
+--- given what will take so many seconds beyond that; one more, whatever it takes, up to so many.
+local AHEAD_S, ONE_AHEAD_S = 0.1, 1
+local LEARN = 0.2 -- weight of a test in the moving average of what tests take
 
 local M = {}
 
 ---@class pytest.Peer
 ---@field hello table? what the process said of itself
 ---@field bye table? it has run its session to the end
----@field items table<integer, table> by token: pushed, not finished
+---@field queue runner.Item[] pushed, and not yet given to the process
+---@field items table<integer, table> by token: given to the process, not finished
+---@field ahead number seconds that the items will take that it was given and has not started
 ---@field running table? item
 ---@field settling string? fixtures are being torn down; the last test's id, or ""
 local Peer = {}
@@ -26,14 +32,48 @@ local function send(self, message)
   if self.command then self.command:write(line) end
 end
 
+--- What a test will take, in seconds: as the history has it, or as tests have taken so far. nil: nobody knows.
+local function expected(self, item)
+  return item.test.straggles and item.test.cost or self.session.pace
+end
+
+--- Gives the process what it may have in its queue. It is told what follows, too: that decides which fixtures stay.
+local function forward(self)
+  local queue, run = self.queue, {}
+  local left = AHEAD_S - self.ahead
+  if queue[1] and self.idle == false and left < AHEAD_S / 2 then return end
+  for i, item in ipairs(queue) do
+    local seconds = expected(self, item)
+    local fits = seconds and (seconds <= left or self.ahead == 0 and seconds <= ONE_AHEAD_S)
+    if self.idle == false and not fits then break end
+    self.last_token = self.last_token + 1
+    local entry = { token = self.last_token, item = item, ahead = self.idle == false and seconds or 0 }
+    self.items[self.last_token], self.idle = entry, false
+    self.ahead, left = self.ahead + entry.ahead, left - entry.ahead
+    run[i] = { self.last_token, item.test.nodeid, item.attempt, item.id }
+  end
+  if #run == 0 then return end
+  table.move(queue, #run + 1, #queue + #run, 1)
+  send(self, { run = run, next = queue[1] and queue[1].test.nodeid })
+end
+
+local function begun(self, entry)
+  self.ahead = math.max(0, self.ahead - entry.ahead)
+  entry.ahead = 0
+end
+
 local function finish(self, token)
   local entry = self.items[token]
   if not entry or not entry.result or not entry.ended then return end
   self.items[token] = nil
+  begun(self, entry)
   if self.running ~= entry.item then self.handlers.started(entry.item) end
-  self.running = nil
+  self.running, self.idle = nil, next(self.items) == nil
+  local took = entry.result.duration
+  if took then self.session.pace = (self.session.pace or took) * (1 - LEARN) + took * LEARN end
   self.handlers.finished(entry.item, entry.result)
   self.marks:release(token)
+  forward(self)
 end
 
 local on_message = {}
@@ -62,6 +102,7 @@ function on_message.returned(self, message)
   for _, token in ipairs(message.returned) do
     local entry = self.items[token]
     if entry then
+      begun(self, entry)
       self.items[token] = nil
       returned[#returned + 1] = entry.item
     end
@@ -122,7 +163,9 @@ local function start_marks(self)
       if not entry then return end
       self.clock:stop()
       self.running = entry.item
+      begun(self, entry)
       self.handlers.started(entry.item)
+      forward(self)
     end,
     output = function(token, stream, bytes)
       local entry = self.items[token]
@@ -213,7 +256,7 @@ end
 function M.start(session, slot, handlers, files)
   local self = setmetatable({
     session = session, handlers = handlers, files = files, clock = uv.new_timer(),
-    items = {}, said = {}, tail = "", last_token = 0,
+    queue = {}, items = {}, idle = true, ahead = 0, said = {}, tail = "", last_token = 0,
   }, Peer)
   self.slot = session:describe_slot(slot)
   self.marks = start_marks(self)
@@ -227,18 +270,19 @@ end
 
 ---@param items table[] to run after those it has
 function Peer:push(items)
-  local run = {}
-  for i, item in ipairs(items) do
-    self.last_token = self.last_token + 1
-    self.items[self.last_token] = { token = self.last_token, item = item }
-    run[i] = { self.last_token, item.test.nodeid, item.attempt, item.id }
-  end
-  send(self, { run = run })
+  table.move(items, 1, #items, #self.queue + 1, self.queue)
+  forward(self)
 end
 
---- Answered by `returned`, even when there is nothing to give back.
+--- Answered by `returned`, even when there is nothing to give back: at once while the process does not have all, else
+--- between two of its tests.
 function Peer:take(n)
-  send(self, { take = n })
+  local queue = self.queue
+  local first = math.max(#queue - n, 0) + 1
+  if first > #queue then return send(self, { take = n }) end
+  local returned = table.move(queue, first, #queue, 1, {})
+  for i = #queue, first, -1 do queue[i] = nil end
+  self.handlers.returned(returned)
 end
 
 --- Ends the running test alone; for isolation = "test".

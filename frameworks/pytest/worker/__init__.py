@@ -16,7 +16,7 @@ To zygote  {"zygote":true}  {"template":true}  {"close":true,"failed":n}
 From it    {"tests":[[id,name,file,line,[tags]]…]}  {"problem":{…}}  {"log":[level,text]}
            {"ready":{…}}  {"workerinput":{…},"basetemp":path,"refused":why}
            {"coverage":text,"short":bool}  {"bye":{…}}
-To slot    {"slot":{…},"files":[path…]}  {"run":[[token,id,attempt,shown id]…]}
+To slot    {"slot":{…},"files":[path…]}  {"run":[[token,id,attempt,shown id]…],"next":id}
            {"take":n}  {"stop":token,"grace":s}  {"close":true}
 From it    {"hello":{…}}  {"done":token,…result}  {"unmarked":token}  {"returned":[token…]}
            {"settling":id}  {"settled":true}  {"problem":{…}}  {"bye":{…}}

@@ -40,6 +40,7 @@ class Slot:
         self.closing = False
         self.stopping = None
         self.promised = None  # what the fixtures that are set up wait for
+        self.next = None  # what will probably follow the queue
         self.last = None
         self.forks = None
         if spec["isolation"] == "test":
@@ -55,6 +56,7 @@ class Slot:
         for message in messages:
             if "run" in message:
                 self.queue.extend(message["run"])
+                self.next = message.get("next")
             elif "take" in message:
                 taken = [self.queue.pop()[0] for _ in range(min(message["take"], len(self.queue)))]
                 self.control.send({"returned": taken[::-1]})
@@ -99,7 +101,7 @@ class Slot:
         return len(self.queue) > 0
 
     def run_here(self, token, item, shown):
-        following = self.items.get(self.queue[0][1]) if self.queue else None
+        following = self.items.get(self.queue[0][1] if self.queue else self.next)
         if following is item:  # the same test again: it must be torn down in between
             following = None
         self.promised = following
