@@ -91,6 +91,104 @@ describe("config.load", function()
     end))
   end)
 
+  describe("hints at the line that is missing for a plug-in", function()
+    local cases = {
+      { "is called", "\nreturn { framework = pytest {} }",
+        "runner.lua:3: attempt to call a nil value .global 'pytest'.",
+        'put this line above it: local pytest = require "frameworks.pytest"' },
+      { "is indexed", "return { framework = fake, provider = docker.here }", "runner.lua:2: attempt to index",
+        'put this line above it: local docker = require "providers.docker"' },
+      { "exists twice", "return { framework = command { run_command = 'x' } }", "attempt to call",
+        'local command = require "frameworks.command" (or "providers.command")' },
+      { "is misspelled", "return { framework = pytst {} }", "attempt to call",
+        'did you mean pytest? It takes this line: local pytest = require "frameworks.pytest"' },
+      { "is the user's", "return { framework = mine {} }", "attempt to call",
+        'local mine = require "frameworks.mine"' },
+    }
+    for _, case in ipairs(cases) do
+      it("that " .. case[1], function()
+        local e = refused(case[2], { [".runner/frameworks/mine.lua"] = "" })
+        assert.matches(case[3], e.message)
+        assert.matches(case[4], e.context.hint, 1, true)
+      end)
+    end
+
+    it("but not for any other global", function()
+      assert.is_nil(refused("launch_missiles()").context.hint)
+      assert.is_nil(refused("local pytest\npytest()").context.hint)
+    end)
+
+    it("that is read as nil, so that no group and no provider is dropped quietly", function()
+      local e = refused("return { groups = { a = fake, b = pytest },\nprovider = docker }")
+      assert.are.same({
+        'line 2: pytest is not defined; put this line above it: local pytest = require "frameworks.pytest"',
+        'line 3: docker is not defined; put this line above it: local docker = require "providers.docker"',
+      }, e.context.problems)
+    end)
+
+    it("and not where the name is the user's own", function()
+      load("command = command or 'x'\nlocal go = nil\nreturn { framework = fake, env = { A = command, B = go } }")
+      load("require 'helper'\nreturn { framework = fake }", { ["helper.lua"] = "return docker" })
+    end)
+  end)
+
+  describe("names what a module that is not there is like:", function()
+    for name, expected in pairs({
+      ["frameworks.pytst"] = "frameworks.pytest", ["framework.pytest"] = "frameworks.pytest",
+      ["pytest"] = "frameworks.pytest", ["providers.pytest"] = "frameworks.pytest",
+      ["providers.comand"] = "providers.command", ["frameworks.comand"] = "frameworks.command",
+      ["frameworks.mien"] = "frameworks.mine",
+    }) do
+      it(name, function()
+        local e = refused(("\nrequire %q"):format(name), { ["frameworks/mine.lua"] = "" })
+        assert.matches(("runner.lua:3: module %q not found"):format(name), e.message, 1, true)
+        assert.matches(("; did you mean %q?"):format(expected), e.message, 1, true)
+      end)
+    end
+
+    it("nothing", function()
+      for _, name in ipairs({ "providers.nope", "lib.pytest", "helper" }) do
+        assert.not_matches("did you mean", refused(("require %q"):format(name)).message)
+      end
+    end)
+  end)
+
+  describe("find", function()
+    local here
+
+    before_each(function() here = uv.cwd() end)
+    after_each(function() uv.chdir(here) end)
+
+    local function found(dir, files)
+      project.write(dir, files)
+      uv.chdir(dir .. "/a/b")
+      return config.find()
+    end
+
+    it("looks here, then above, up to the root of the repository", function()
+      local dir = project.new()
+      assert.is_nil(found(dir, { [".git/HEAD"] = "", ["a/b/x"] = "" }))
+      assert.are.equal("../../runner.lua", found(dir, { ["runner.lua"] = "return {" }))
+      assert.has_error(config.load, "../../runner.lua:1: unexpected symbol near <eof>")
+      assert.are.equal("../runner.lua", found(dir, { ["a/runner.lua"] = "" }))
+      assert.are.equal("runner.lua", found(dir, { ["a/b/runner.lua"] = "" }))
+    end)
+
+    it("does not leave the repository, which may be a worktree, nor look above without one", function()
+      local dir = project.new()
+      assert.is_nil(found(dir, { ["runner.lua"] = "", ["a/b/x"] = "" }))
+      assert.is_nil(found(dir, { [".git/HEAD"] = "", ["a/.git"] = "gitdir: elsewhere" }))
+      assert.are.equal("../runner.lua", found(dir, { ["a/runner.lua"] = "" }))
+    end)
+
+    it("runs nothing from a folder to which everybody may write", function()
+      local dir = project.new()
+      assert.are.equal("../../runner.lua", found(dir, { [".git/HEAD"] = "", ["runner.lua"] = "", ["a/b/x"] = "" }))
+      assert(uv.fs_chmod(dir, tonumber("1777", 8)))
+      assert.is_nil(config.find())
+    end)
+  end)
+
   describe("environment of the file", function()
     it("is standard Lua, and globals stay inside", function()
       load([[answer = 42

@@ -100,6 +100,15 @@ describe("plugin", function()
     assert.matches("it has none", (raised("plugin", framework({}), { x = 1 })))
   end)
 
+  it("lets a plug-in refuse options that are right one by one", function()
+    local P = framework({ a = "string?", b = "string?" }, { check = function(options)
+      return options.a and options.b and "set either a or b" or nil
+    end })
+    assert.are.same({ a = "x" }, P({ a = "x" }).options)
+    assert.are.equal("framework mine: set either a or b", (raised("plugin", P, { a = "x", b = "y" })))
+    assert.matches("option b: expected a string", (raised("plugin", P, { a = "x", b = 3 })))
+  end)
+
   it("refuses options that are no table of options", function()
     local P = framework({})
     assert.matches('expected a table of options, got the string "tests"',

@@ -94,6 +94,12 @@ describe("runner run", function()
     local dir = new('{ "sleep 60", "true" }', "{ max_parallel = 1, grace = 0.2 }")
     assert.are.equal(1, runner(dir, "run", "--global-timeout", "0.5").code)
     assert.are.same({ ["sleep 60"] = "not_run", ["true"] = "not_run" }, finished.states(dir))
+    local why = "the run's time limit of 0.5 s has passed"
+    assert.are.equal("stopped while running: " .. why, finished.find(dir, "test_finished", { id = "sleep 60" }).reason)
+    assert.are.equal(why, finished.find(dir, "test_finished", { id = "true" }).reason)
+    local told = runner(dir, "logs").stdout
+    assert.matches("^[^\n]*CANCELLED [^\n]*sleep 60 %(stopped while running: the run's time limit of 0.5 s has passed%)\n"
+      .. "[^\n]*NOT RUN [^\n]*true [^\n]*\n$", told)
   end))
 
   it("kills what ignores TERM after the grace", async(function()
@@ -171,7 +177,12 @@ describe("runner run", function()
     ]] })
     local result = runner(dir, "run")
     assert.are.equal(78, result.code)
-    assert.matches("discover_command failed", result.stdout .. result.stderr)
+    assert.matches("discover_command failed", result.stderr)
+    assert.are.equal("", result.stdout) -- no summary of a run that was none
+    assert.matches('<error type="config" message="discover_command failed', read(dir .. "/test-results/junit.xml"))
+    local again = runner(dir, "report")
+    assert.are.equal(0, again.code)
+    assert.matches("^runner: the run failed: discover_command failed", again.stderr)
   end))
 
   it("stops in order at the first Ctrl-C: nothing survives, reports are written, exit 130", async(function()
@@ -182,6 +193,8 @@ describe("runner run", function()
     assert.are.equal(130, done:wait().code)
     assert.are.same({ ["echo $$ > pid; sleep 86421"] = "not_run", ["echo never"] = "not_run" }, finished.states(dir))
     assert.matches("echo never", read(dir .. "/test-results/junit.xml"))
+    assert.matches('type="cancelled" message="stopped while running: interrupted by SIGINT"',
+      read(dir .. "/test-results/junit.xml"))
     assert.is_false(alive(tonumber(read(dir .. "/pid"))))
   end))
 

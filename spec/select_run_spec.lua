@@ -60,11 +60,54 @@ describe("selecting", function()
     local dir = new([[{ framework = lines("true") }]])
     local result = runner(dir, "run", "-E", "test(nothing)")
     assert.are.equal(4, result.code)
-    assert.matches("none of the 1 tests that were found matches", result.stdout .. result.stderr)
+    assert.matches("error: none of the 1 tests that were found matches -E 'test(nothing)'\n", result.stderr, 1, true)
     assert.are.equal(0, runner(dir, "run", "--shard", "1/1").code)
-    local codes = runner(dir, "run", "--shard", "1/2").code + runner(dir, "run", "--shard", "2/2").code
-    assert.are.equal(0, codes)
+    for _, command in ipairs({ "run", "collect" }) do
+      local said = {}
+      for i = 1, 2 do
+        local part = runner(dir, command, "--shard", i .. "/2")
+        assert.are.equal(0, part.code)
+        said[i] = part.stderr:match("(shard %d/2 is empty: 1 test in the others)\n")
+      end
+      assert.is_truthy((said[1] or said[2]) and not (said[1] and said[2]))
+    end
     assert.are.equal(4, runner(dir, "run", "-E", "none()", "--shard", "1/2").code)
+  end))
+
+  it("says of which tests nothing is left, in collect as in run", async(function()
+    local dir = new([[{ groups = { one = lines("true a", "true b") } }]])
+    for _, command in ipairs({ "run", "collect" }) do
+      for words, message in pairs({
+        ["-E tag(nosuch)"] = "none of the 2 tests that were found matches -E 'tag(nosuch)'\n",
+        ["x y"] = "none of the 2 tests that were found matches x or y\n",
+        ["a -E test(b)"] = "none of the 2 tests that were found matches what was asked for\n",
+      }) do
+        local argv = {}
+        for word in words:gmatch("%S+") do argv[#argv + 1] = word end
+        local result = runner(dir, command, table.unpack(argv))
+        assert.are.equal(4, result.code)
+        assert.matches(message, result.stderr, 1, true)
+        argv[#argv + 1] = "--no-tests=pass"
+        assert.are.equal("", runner(dir, command, table.unpack(argv)).stderr)
+      end
+    end
+    local none = runner(new("{ framework = lines() }"), "run")
+    assert.are.equal(4, none.code)
+    assert.matches("error: no tests were found by command\n", none.stderr, 1, true)
+  end))
+
+  it("refuses groups and frameworks that there are not", async(function()
+    local dir = new([[{ groups = { unit = lines("true") } }]])
+    for expression, message in pairs({
+      ["group(unti)"] = 'no such group; did you mean "unit"', ["not framework(pytset)"] = 'did you mean "pytest"',
+    }) do
+      for _, command in ipairs({ "run", "collect", "plan" }) do
+        local result = runner(dir, command, "-E", expression)
+        assert.are.equal(64, result.code)
+        assert.matches(message, result.stderr, 1, true)
+      end
+    end
+    assert.are.equal("true", (collected(dir, "-E", "framework(command) - framework(pytest)")))
   end))
 
   it("refuses a way of sharding without a shard", async(function()
@@ -92,6 +135,26 @@ describe("selecting", function()
     project.write(dir, { also = "" })
     assert.are.equal(1, runner(dir, "run", "-E", "failed(latest)").code)
     assert.are.same({ ["exit 3"] = "failed", ["test -e also"] = "passed" }, finished.states(dir))
+  end))
+
+  it("says why there is nothing to rerun", async(function()
+    local dir = new([[{ framework = lines("true", "exit 3") }]])
+    assert.are.equal(1, runner(dir, "run").code)
+    local filtered = runner(dir, "collect", "--rerun-failed", "true")
+    assert.are.equal(4, filtered.code)
+    assert.matches("none of the 1 tests that did not pass in the last run matches true\n", filtered.stderr, 1, true)
+    assert.are.equal(0, runner(dir, "run", "true").code)
+    for _, more in ipairs({ "--no-cache", "--shard=1/2" }) do
+      local result = runner(dir, "collect", "--rerun-failed", more)
+      assert.are.equal(4, result.code)
+      assert.matches("nothing failed in the last run, which had 1 test\n", result.stderr, 1, true)
+    end
+  end))
+
+  it("names a file that it cannot read once", async(function()
+    local result = runner(new([[{ framework = lines("true") }]]), "run", "--replay-order", "nofile")
+    assert.are.equal(64, result.code)
+    assert.matches("cannot read nofile: no such file or directory\n", result.stderr:lower(), 1, true)
   end))
 
   it("knows what changed since a commit", async(function()
@@ -187,6 +250,17 @@ describe("overrides", function()
     assert.matches("QUARANTINED [^\n]* exit 4 %(ticket 12%)", result.stdout)
     assert.matches('failures="0" errors="0" skipped="1"', project.read(dir .. "/test-results/junit.xml"))
     assert.are.equal(1, runner(new(settings:format(', "exit 5"')), "run").code)
+  end))
+
+  it("warn of quarantine that nothing is put in, when all tests were found and chosen", async(function()
+    local dir = new([[{ framework = lines("true 1", "true 2"), overrides = {
+      { filter = "test(=true 1)", quarantine = "ticket 1" }, { filter = "test(=ture 2)", quarantine = true },
+      { filter = "flaky()", quarantine = true }, { filter = "test(nothing)", retries = 1 } } }]])
+    local result = runner(dir, "run")
+    assert.are.equal(0, result.code, result.stderr)
+    assert.are.equal("warning: overrides[2] puts nothing in quarantine: none of the 2 tests that were found matches "
+      .. "test(=ture 2)\n", result.stderr)
+    assert.are.equal("", runner(dir, "run", "1").stderr)
   end))
 
   it("stand below the command line", async(function()

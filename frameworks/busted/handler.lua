@@ -98,7 +98,8 @@ end
 
 -- Registration ------------------------------------------------------------------------------------------------------
 
-local counts, ids = {}, {} -- how often a name came; ids of a context's tests, in the order in which it has them
+local counts, taken = {}, {} -- how often a name came; what is an id already
+local ids = {} -- of a context's tests, in the order in which it has them
 local GO_ON, LEAVE_OUT = true, false
 
 local function on_test(descriptor)
@@ -108,8 +109,12 @@ local function on_test(descriptor)
     if not file then return nil, GO_ON end
     local full = (above ~= "" and above .. " " or "") .. tostring(name or descriptor)
     local id = file .. " > " .. full
-    counts[id] = (counts[id] or 0) + 1
-    if counts[id] > 1 then id = id .. "#" .. counts[id] end
+    local base, n = id, counts[id] or 1
+    while taken[id] do
+      n = n + 1
+      id = base .. "#" .. n
+    end
+    taken[id], counts[base] = true, n
     if LISTING then
       local tags = {}
       for tag in string.gmatch(full, "#([%w_-]+)") do insert(tags, tag) end

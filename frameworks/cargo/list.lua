@@ -1,11 +1,10 @@
 --- Which tests a binary holds: it is asked itself, by `--list`.
 ---
---- libtest says how many tests it has named, so that what else a program prints cannot pass for a test; what it says
---- never changes while the binary does not, so it is kept between runs. A harness of the project's own that can list
---- (`--list --format terse`, `--ignored`: what cargo-nextest asks for) is asked each time. One that cannot is one test,
---- as it is for cargo: the binary, with its exit status.
+--- libtest says how many tests it has named, so that what else a program prints cannot pass for a test. A harness of
+--- the project's own that can list is asked as cargo-nextest does (`--list --format terse`, `--ignored`). One that
+--- cannot is one test, as it is for cargo: the binary, with its exit status. What they say is not kept between runs:
+--- some make tests of files, and say so in libtest's words; asking takes a millisecond.
 
-local cache = require("runner.framework.cache")
 local call = require("runner.framework.call")
 local outcome = require("runner.framework.outcome")
 local task = require("runner.task")
@@ -124,12 +123,7 @@ end
 ---@return table? problem when there is none
 ---@async
 function M.ask(ctx, binary, options)
-  local wrong
-  local listing = cache.get(ctx, { name = "cargo " .. binary.program, files = { binary.program } }, function()
-    local found
-    found, wrong = ask_libtest(ctx, binary, options)
-    return found
-  end)
+  local listing, wrong = ask_libtest(ctx, binary, options)
   if listing or wrong then return listing, wrong end
   return ask_other(ctx, binary, options)
 end

@@ -26,6 +26,7 @@ local outcome = require("runner.framework.outcome")
 local plugin = require("runner.plugin")
 local results = require("frameworks.command.results")
 local turns = require("frameworks.command.turns")
+local unique = require("runner.framework.unique")
 local words = require("frameworks.command.words")
 
 local DISCOVERY_LIMIT = 64 * 1024 * 1024 -- bytes of names
@@ -87,14 +88,12 @@ end
 
 --- Paths below the working folder get ids that are the same on every machine.
 local function discover(options, ctx, shared)
-  local tests, seen, listed = {}, {}, {}
+  local tests, id_of, listed = {}, unique.ids(), {}
   local below = folder_of(options, ctx) .. "/"
   for _, name in ipairs(names_of(options, ctx)) do
     if name == "" or name:find("%z") then wrong("%q is no name for a test", name) end
     local id = name:sub(1, #below) == below and #name > #below and name:sub(#below + 1) or name
-    seen[id] = (seen[id] or 0) + 1
-    if seen[id] > 1 then id = ("%s#%d"):format(id, seen[id]) end
-    tests[#tests + 1] = { id = id, name = name }
+    tests[#tests + 1] = { id = id_of(id), name = name }
     listed[#listed + 1] = name
   end
   shared.all = match.new(listed, { format = options.test_id_format, root = below:sub(1, -2) })

@@ -78,6 +78,11 @@ local function read(options, ctx)
         .. "build_command"):format(folder))
     end
   end
+  local circle = list.circle(entries)
+  if circle then
+    errors.raise("config", ("the tests of %s wait for one another: %s (see DEPENDS and FIXTURES_… in CMake)")
+      :format(folder, table.concat(circle, ", ")))
+  end
   local needs_base = false
   for _, entry in ipairs(entries) do
     needs_base = needs_base or environment.needs_base(entry.modifications)
@@ -128,7 +133,7 @@ local function lane_spec(state, options)
   local outputs = {}
   return {
     command = function(item)
-      local entry = state.by_id[item.id]
+      local entry = state.by_id[item.test.entry]
       if verdict.reads_output(entry) then outputs[item] = collector() end
       return command_of(entry, state.base, options)
     end,
@@ -139,7 +144,7 @@ local function lane_spec(state, options)
     result = function(item, exit)
       local output = outputs[item] and outputs[item].text() or ""
       outputs[item] = nil
-      return verdict.of(state.by_id[item.id], exit, output)
+      return verdict.of(state.by_id[item.test.entry], exit, output)
     end,
   }
 end

@@ -2,6 +2,7 @@
 
 local cjson = require("cjson.safe")
 local pattern = require("frameworks.ctest.pattern")
+local unique = require("runner.framework.unique")
 
 local M = {}
 
@@ -70,13 +71,11 @@ end
 ---@param root table
 ---@return runner.ctest.Entry[]
 function M.entries(root)
-  local entries, count, by_name, setups = {}, {}, {}, {}
+  local entries, id_of, by_name, setups = {}, unique.ids(), {}, {}
   for i, test in ipairs(root.tests) do
     local entry = entry_of(test)
     entries[i] = entry
-    -- Folders may have tests of one name.
-    count[entry.name] = (count[entry.name] or 0) + 1
-    entry.id = count[entry.name] == 1 and entry.name or ("%s#%d"):format(entry.name, count[entry.name])
+    entry.id = id_of(entry.name) -- folders may have tests of one name
     by_name[entry.name] = by_name[entry.name] or entry
     for _, fixture in ipairs(entry.setup) do
       setups[fixture] = setups[fixture] or {}
@@ -101,12 +100,43 @@ function M.entries(root)
   return entries
 end
 
+--- Tests that would have to run before themselves, which CTest refuses to run, too.
+---@param entries runner.ctest.Entry[]
+---@return string[]? circle names, the first again at the end
+function M.circle(entries)
+  local by_id, done = {}, {}
+  for _, entry in ipairs(entries) do by_id[entry.id] = entry end
+  for _, first in ipairs(entries) do
+    local path, next_of, place = { first }, { 1 }, { [first] = 1 }
+    while path[1] do
+      local top = #path
+      local entry = path[top]
+      local id = not done[entry] and entry.before[next_of[top]]
+      local other = id and by_id[id]
+      if not id then
+        done[entry], place[entry] = true, nil
+        path[top], next_of[top] = nil, nil
+      elseif place[other] then
+        local names = {}
+        for i = place[other], top do names[#names + 1] = path[i].name end
+        names[#names + 1] = other.name
+        return names
+      else
+        next_of[top] = next_of[top] + 1
+        if not done[other] then
+          path[top + 1], next_of[top + 1], place[other] = other, 1, top + 1
+        end
+      end
+    end
+  end
+end
+
 --- What the core is told of a test.
 ---@param entry runner.ctest.Entry
 ---@return table test
 function M.test(entry)
   return {
-    id = entry.id, name = entry.name, tags = entry.labels[1] and entry.labels or nil,
+    id = entry.id, entry = entry.id, name = entry.name, tags = entry.labels[1] and entry.labels or nil,
     ignored = entry.disabled and "DISABLED" or nil, test_timeout = entry.timeout,
     exclusive = entry.serial or entry.locks[1] and entry.locks or nil,
     weight = entry.processors > 1 and entry.processors or nil, cost = entry.cost,

@@ -54,7 +54,7 @@ end
 
 local function run(self, item, release)
   local job = self.job
-  job.over = self.state:begin(item.id, item.attempt)
+  job.over = self.state:begin(item.test.entry, item.attempt)
   self.state.gate:enter(false, function(leave)
     function job.leave()
       leave()
@@ -71,11 +71,11 @@ end
 
 --- What the test did when another needed it is its result; a second attempt is another matter.
 local function replay(self, item)
-  local ran = item.attempt == 1 and self.state:of(item.id)
+  local ran = item.attempt == 1 and self.state:of(item.test.entry)
   if not ran then return false end
   local function tell()
     if self.job == nil or self.job.is_cancelled then return end
-    if not self.state:of(item.id) then return self:begin(item) end -- it was cancelled
+    if not self.state:of(item.test.entry) then return self:begin(item) end -- it was cancelled
     local result = {}
     for key, value in pairs(ran.result) do result[key] = value end
     settle(self, item, result, ran.output)
@@ -106,7 +106,7 @@ local function run_prepared(self, item, entry, done)
 end
 
 function Worker:begin(item)
-  local entry, job = self.state.entries[item.id], self.job
+  local entry, job = self.state.entries[item.test.entry], self.job
   if entry.cleanup[1] then
     return self.state:clean(entry, function(release)
       if job.is_cancelled then return release() end

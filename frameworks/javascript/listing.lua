@@ -1,5 +1,8 @@
 --- From what a process says of files and their tests to the tests and problems of a session.
 
+local errors = require("runner.errors")
+local unique = require("runner.framework.unique")
+
 local M = {}
 
 ---@class javascript.Listing
@@ -8,6 +11,7 @@ local M = {}
 ---@field outside string[] what was read outside of the project
 ---@field setup boolean? something is to be set up once before tests run
 ---@field done boolean? all of it is here
+---@field count integer? files that there are, when it is done
 local Listing = {}
 Listing.__index = Listing
 
@@ -29,7 +33,7 @@ function Listing:take(message)
   elseif message.problem and not message.problem.late then
     self.problems[#self.problems + 1] = message.problem
   elseif message.listed then
-    self.setup, self.done = message.listed.setup, true
+    self.setup, self.done, self.count = message.listed.setup, true, message.listed.count
     for _, path in ipairs(message.listed.outside or {}) do self:add_read(path) end
   elseif message.read then
     self:add_read(message.read)
@@ -39,6 +43,12 @@ function Listing:take(message)
     return false
   end
   return true
+end
+
+--- Raises an error when some of it was lost on its way: nobody would miss those tests.
+function Listing:check()
+  if self.count == #self.files then return end
+  errors.raise("internal", ("%s files with tests were listed, but %d were heard of"):format(self.count, #self.files))
 end
 
 local function shown(folder, file)
@@ -58,7 +68,7 @@ end
 ---@return table[] tests
 ---@return table[] problems
 function M.tests(value, folder)
-  local tests, seen, projects = {}, {}, count_projects(value.files)
+  local tests, id_of, projects = {}, unique.ids(" #"), count_projects(value.files)
   for _, file in ipairs(value.files) do
     local path = shown(folder, file.file)
     local project = file.project ~= "" and file.project or nil
@@ -66,15 +76,9 @@ function M.tests(value, folder)
     local unit = ("%s\0%s\0%s"):format(file.file, file.project or "", file.pool or "")
     for _, one in ipairs(file.tests) do
       local name = table.concat(one.titles, " > ")
-      local id = prefix .. " > " .. name
-      local base, n = id, 1
-      while seen[id] do
-        n = n + 1
-        id = ("%s #%d"):format(base, n)
-      end
-      seen[id] = true
       tests[#tests + 1] = {
-        id = id, name = name, file = path, whole_file = true, tags = project and { project } or nil,
+        id = id_of(prefix .. " > " .. name), name = name, file = path, whole_file = true,
+        tags = project and { project } or nil,
         key = one.key, unit = unit, source = file, siblings = #file.tests, needs_setup = value.setup or nil,
       }
     end

@@ -51,6 +51,7 @@ local function discover(self)
     local said = table.concat(text):sub(-TAIL) .. called.stderr
     errors.raise("config", process.diagnose(self.name, self.options, exit, fatal, said))
   end
+  found:check()
   return listing.tests(found, self.options.working_dir)
 end
 

@@ -122,6 +122,7 @@ local function list(self)
   while true do
     local done, found = try_list(self, skip, limit)
     if done then
+      found:check()
       table.move(problems, 1, #problems, #found.problems + 1, found.problems)
       if not found.setup then tell(self.leader, { close = true }) end
       return found
@@ -298,7 +299,8 @@ function M.open(name, options, ctx)
   if ctx.agent.plain then return plain.open(name, options, ctx) end
   local cpus = ctx.agent.info and ctx.agent.info.cpus or uv.available_parallelism()
   local self = setmetatable({
-    name = name, cached = ("%s %s"):format(name, ctx.group), options = options, ctx = ctx, spares = {}, setup_waiting = {}, lock_waiting = {},
+    name = name, cached = ("%s %s"):format(name, ctx.group),
+    options = options, ctx = ctx, spares = {}, setup_waiting = {}, lock_waiting = {},
     width = math.min(ctx.settings.max_parallel or cpus, cpus), folder = ctx.tmpdir(),
   }, Session)
   scripts.put(ctx, name, self.folder)

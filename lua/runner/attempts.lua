@@ -30,6 +30,10 @@ local function seconds_since(hrtime)
   return (uv.hrtime() - hrtime) / 1e9
 end
 
+local function stopped(why)
+  return "stopped while running: " .. why
+end
+
 local function wall_clock()
   local s, us = uv.gettimeofday()
   return s + us / 1e6
@@ -74,6 +78,7 @@ end
 function Attempts:started(item, where)
   local record = self.records[item.id]
   record.attempts = item.attempt
+  record.is_running = true
   item.started = uv.hrtime()
   item.started_at = wall_clock()
   if self.options.dir then
@@ -134,6 +139,7 @@ end
 function Attempts:finished(item, status, result, where, stopping)
   local record = self.records[item.id]
   local summary = item.log and item.log:close() or {}
+  record.is_running = false
   record.failures = record.failures + (result.reruns or 0) -- by the framework itself, within the attempt
   local state = decide(self, record, status, stopping)
   local event = {
@@ -152,7 +158,11 @@ function Attempts:finished(item, status, result, where, stopping)
   end
   self.options.emit(event)
   self.options.hook("result", item.test, event)
-  record.reason = result.reason or state == "not_run" and (stopping or status == "lost" and result.message) or nil
+  record.reason = result.reason
+  if state == "not_run" and not record.reason then
+    record.reason = status == "cancelled" and stopping and stopped(stopping) or stopping
+      or status == "lost" and result.message or nil
+  end
   record.duration = (record.duration or 0) + event.duration
   if state then
     self:decided(record)
@@ -186,11 +196,13 @@ function Attempts:dropped(items, why)
 end
 
 --- Gives every undecided test its final state: the run is over.
----@param reason string why tests did not run, unless that is known
+---@param reason string why the run ended before they did, unless that is known
 function Attempts:abandon(reason)
   for _, record in ipairs(self.order) do
     if not record.state then
-      if retry.abandon(record) == "not_run" then record.reason = record.dropped or reason end
+      if retry.abandon(record) == "not_run" then
+        record.reason = record.dropped or record.is_running and stopped(reason) or reason
+      end
       self:decided(record)
     end
   end

@@ -7,6 +7,7 @@ local checkers = require("runner.config.checker")
 local errors = require("runner.errors")
 local format = require("runner.history.format")
 local groups = require("runner.config.groups")
+local missing = require("runner.config.missing")
 local modules = require("runner.config.modules")
 local overrides = require("runner.config.overrides")
 local path = require("runner.path")
@@ -84,6 +85,7 @@ local function evaluate(chunk, shown, user_modules)
     message, context.hint = tostring(results[2]), results[2].context.hint
   elseif type(results[2]) == "string" then
     message = results[2]
+    context.hint = missing.global(message, user_modules)
   else
     message = "it raised " .. types.describe(results[2])
   end
@@ -233,6 +235,7 @@ end
 local function normalise(value, shown, file, user_modules)
   local dir = user_modules.dir
   local checker = checkers.new(shown, dir, user_modules)
+  for _, problem in ipairs(missing.undefined(user_modules)) do checker:problem({}, "%s", problem) end
   local config = checker:table(schema.settings, value, {})
   for _, key in ipairs({ "test_timeout", "slow_timeout", "global_timeout", "ping" }) do
     if config[key] == "none" then
@@ -272,12 +275,37 @@ local function normalise(value, shown, file, user_modules)
   return config
 end
 
+--- The configuration that is read when none is named: "runner.lua" here, else in the nearest folder above within the
+--- same repository. Whoever may write to a folder such as /tmp shall not decide what runs: the search ends below it.
+---@return string? file relative to the current folder; nil: there is none
+function M.find()
+  if uv.fs_stat(M.DEFAULT) then return M.DEFAULT end
+  return M.find_above(path.absolute("."))
+end
+
+--- The nearest "runner.lua" above a folder, within the same repository.
+---@param dir string absolute
+---@return string? file relative to `dir`
+function M.find_above(dir)
+  local SHARED = tonumber("1002", 8) -- sticky, and everybody may write
+  local up, found = "", nil
+  while true do
+    local stat = uv.fs_stat(dir)
+    if not stat or stat.mode & SHARED == SHARED then return nil end
+    if uv.fs_stat(dir .. "/.git") then return found end
+    if dir == "/" then return nil end
+    dir, up = path.dirname(dir), "../" .. up
+    local file = not found and uv.fs_stat(dir .. "/" .. M.DEFAULT)
+    if file and file.type == "file" then found = up .. M.DEFAULT end
+  end
+end
+
 --- Load a configuration.
----@param name string? a file, relative to the current folder; default "runner.lua"
+---@param name string? a file, relative to the current folder; default: what `find` finds
 ---@return runner.Config
 ---Raises an error of kind "config".
 function M.load(name)
-  local shown = name or M.DEFAULT
+  local shown = name or M.find() or M.DEFAULT
   local file = path.absolute(shown)
   local dir = path.dirname(file)
   local source, why = modules.read(file)

@@ -133,6 +133,19 @@ local function run_check(world, check)
   return result
 end
 
+--- The checks whose name holds the text; raises an error of kind "usage" where there is none.
+local function chosen(only)
+  local list, names = {}, {}
+  for i, check in ipairs(checks) do
+    names[i] = check.name
+    if not only or check.name:find(only, 1, true) then list[#list + 1] = check end
+  end
+  if #list > 0 then return list end
+  errors.raise("usage", ("--only: no check has %q in its name"):format(only), {
+    hint = "the checks are:\n    " .. table.concat(names, "\n    "),
+  })
+end
+
 --- Runs the contract. A provider that cannot even open a sandbox has one result, which says so.
 ---@param provider runner.Bound
 ---@param options { dir: string, log: fun(level: string, format: string, ...)?, only: string?,
@@ -140,6 +153,7 @@ end
 ---@return runner.ContractResult[]
 ---@async
 function M.check(provider, options)
+  local list = chosen(options.only)
   options.log = options.log or function() end
   local world, results = new_world(provider, options), {}
   local function add(result)
@@ -150,9 +164,7 @@ function M.check(provider, options)
     local opening = run_check(world, { name = "a sandbox opens, and answers", fn = checks.opens })
     add(opening)
     if opening.status == "fails" then return end
-    for _, check in ipairs(checks) do
-      if not options.only or check.name:find(options.only, 1, true) then add(run_check(world, check)) end
-    end
+    for _, check in ipairs(list) do add(run_check(world, check)) end
   end)
   task.shield(function()
     pcall(world.close, world)

@@ -34,11 +34,12 @@ function M.collect(sandbox, groups, warn)
 
   local tests, problems, owner, taken = {}, {}, {}, {}
   for i, group in ipairs(groups) do
-    local overlap = 0
+    local earlier = {} -- names of the groups that have tests of this one already, and how many
     for _, test in ipairs(found[i].tests) do
       local key = group.framework.name .. "\0" .. test.id
       if owner[key] then
-        overlap = overlap + 1
+        if not earlier[owner[key]] then earlier[#earlier + 1] = owner[key] end
+        earlier[owner[key]] = (earlier[owner[key]] or 0) + 1
       else
         owner[key] = group.name
         -- Two frameworks may use one name for two tests.
@@ -48,8 +49,10 @@ function M.collect(sandbox, groups, warn)
         tests[#tests + 1] = test
       end
     end
-    if overlap > 0 then
-      warn(("%d tests of group %s belong to an earlier group already and run there"):format(overlap, group.name))
+    for _, name in ipairs(earlier) do
+      local one = earlier[name] == 1
+      warn(("%d test%s of group %s belong%s to group %s already and run%s there"):format(earlier[name],
+        one and "" or "s", group.name, one and "s" or "", name, one and "s" or ""))
     end
     for _, problem in ipairs(found[i].problems) do
       problem.group = group.name

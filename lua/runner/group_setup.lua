@@ -77,7 +77,7 @@ function M.start(ctx, group)
   if exit.kind == "lost" then errors.raise("transport", exit.message or "the sandbox was lost") end
   if exit.kind ~= "exited" or exit.code ~= 0 then fail(said, "%s", outcome.describe(exit)) end
   for line in exported:gmatch("[^\n]+") do
-    if line:sub(1, 1) == "=" then
+    if line:find("^=%s*%S") then -- an empty one says nothing
       local name, value = line:match("^=([%a_][%w_]*)=(.*)$")
       if not name then fail(line:sub(2, 1000), "a line in $RUNNER_ENV is not NAME=VALUE") end
       ctx.sandbox.env[name] = value

@@ -9,6 +9,7 @@ local M = {}
 ---@field name string of the provider
 ---@field slots integer? of each sandbox; nil: one sandbox that has them all, as this machine is
 ---@field most integer? sandboxes that there are
+---@field hosts string[]? those that it consists of
 ---@field start number seconds until one is ready
 ---@field price number? per sandbox and hour
 ---@field fixed_cost number seconds that each hand-out costs
@@ -37,7 +38,8 @@ function M.pool(settings, history)
   local pool = { name = provider.name, price = options.price, policies = {} }
   if plugin.sandboxes then
     local targets = plugin.sandboxes(options, settings)
-    pool.most, pool.slots = #targets, math.tointeger(targets[1] and targets[1].slots) or 1
+    pool.most, pool.slots, pool.hosts = #targets, math.tointeger(targets[1] and targets[1].slots) or 1, {}
+    for i, target in ipairs(targets) do pool.hosts[i] = target.name end
   elseif provider.name ~= "local" then
     pool.slots = plugin.slots and plugin.slots(options, settings) or 1
   end
@@ -54,16 +56,29 @@ function M.pool(settings, history)
   return pool
 end
 
+--- How slow a pool is, as the history knows: the mean of its hosts.
+---@param pool runner.PlanPool
+---@param history runner.History
+---@param host string? where the tests were found
+---@return number
+function M.speed(pool, history, host)
+  if not pool.hosts or #pool.hosts == 0 then return (history:speed(pool.name, host)) end
+  local sum = 0
+  for _, name in ipairs(pool.hosts) do sum = sum + history:speed(pool.name, name) end
+  return sum / #pool.hosts
+end
+
 --- The tests as the simulation takes them, durations as expected.
----@param tests table[] with `cost`
+---@param tests table[] with `cost`, on a host of speed 1
+---@param speed number how slow those are that run them
 ---@param policy_of (fun(test: table): table)?
 ---@return runner.SimulatedTest[]
-function M.tests(tests, policy_of)
+function M.tests(tests, speed, policy_of)
   local list = {}
   for i, test in ipairs(tests) do
-    local policy = policy_of and policy_of(test) or {}
+    local policy, cost = policy_of and policy_of(test) or {}, test.cost and test.cost * speed
     list[i] = {
-      id = test.id, group = test.group, file = test.file, duration = test.cost or 1, cost = test.cost,
+      id = test.id, group = test.group, file = test.file, duration = cost or 1, cost = cost,
       weight = policy.weight, exclusive = policy.exclusive, priority = policy.priority,
     }
   end
@@ -122,19 +137,41 @@ function M.for_budget(tests, pool, budget)
   return M.predict(tests, pool, dear and math.max(1, dear - 1) or most)
 end
 
---- The tests of the slot that ends last: what the run's time consists of.
+--- What the run's time consists of: the test that ends last, what it waited for, and so on, back to a slot that had
+--- only just become ready. A test waits for its slot, or for one that ran elsewhere: a mutex, a limit, room.
 ---@param run runner.SimulatedRun with `slots`
+---@param pool runner.PlanPool
 ---@return table[] executions in order
-function M.critical_path(run)
-  local last
-  for _, one in ipairs(run.slots) do
-    if not last or one.ended > last.ended then last = one end
+function M.critical_path(run, pool)
+  local all, before, last_of = run.slots, {}, {} -- in the order in which they ended
+  for i, one in ipairs(all) do
+    local slot = one.sandbox .. "." .. one.slot
+    before[i], last_of[slot] = last_of[slot], i
   end
-  local path = {}
-  for _, one in ipairs(run.slots) do
-    if last and one.sandbox == last.sandbox and one.slot == last.slot then path[#path + 1] = one end
+  local longest_gap = pool.fixed_cost + 1e-6
+
+  --- The last execution that had ended when this one started.
+  local function ended_before(i)
+    local low, high = 0, i - 1
+    while low < high do
+      local middle = (low + high + 1) // 2
+      if all[middle].ended <= all[i].started then low = middle else high = middle - 1 end
+    end
+    return low > 0 and all[low].ended <= all[i].started and low or nil
   end
-  table.sort(path, function(a, b) return a.started < b.started end)
+
+  local function cause_of(i)
+    local own, other = before[i], ended_before(i)
+    local function is_near(j) return j and all[i].started - all[j].ended <= longest_gap end
+    if is_near(own) then return own end
+    return is_near(other) and other or own
+  end
+
+  local path, i = {}, #all > 0 and #all or nil
+  while i do
+    path[#path + 1], i = all[i], cause_of(i)
+  end
+  for at = 1, #path // 2 do path[at], path[#path + 1 - at] = path[#path + 1 - at], path[at] end
   return path
 end
 

@@ -29,6 +29,7 @@ M.builtin = {
 ---@field name string
 ---@field api integer
 ---@field options table<string|integer, string> option → type
+---@field check (fun(options: table): string?)? what is wrong with options that are right one by one
 ---@overload fun(options?: table): runner.Bound
 
 ---@class runner.Bound a plug-in with its options
@@ -40,8 +41,8 @@ M.builtin = {
 ---@field where string? "file:line" of the call
 
 local functions = {
-  provider = { required = { "open" }, optional = { "slots", "sandboxes", "prepare", "finish", "gc" } },
-  framework = { required = { "session", "command" }, optional = { "discover" } },
+  provider = { required = { "open" }, optional = { "check", "slots", "sandboxes", "prepare", "finish", "gc" } },
+  framework = { required = { "session", "command" }, optional = { "check", "discover" } },
 }
 
 local Bound = { __name = "runner.Bound" }
@@ -94,6 +95,10 @@ function M.check_options(plugin, options)
         message = "unknown option" .. (hint ~= "" and hint or " (" .. known .. ")"),
       }
     end
+  end
+  local message = not problems[1] and plugin.check and plugin.check(checked)
+  if message then
+    problems[1] = { path = {}, message = message }
   end
   return checked, problems
 end
@@ -228,6 +233,15 @@ function M.is_bound(value, kind)
   return getmetatable(value) == Bound and (kind == nil or value.kind == kind)
 end
 
+--- The names that `load` finds: ours, then the user's.
+---@param kind runner.PluginKind
+---@param user_modules runner.Modules
+---@return string[]
+function M.names(kind, user_modules)
+  local names = table.move(M.builtin[kind], 1, #M.builtin[kind], 1, {})
+  return table.move(user_modules.plugins(kind), 1, #user_modules.plugins(kind), #names + 1, names)
+end
+
 --- Find a plug-in by name: the user's in `.runner/{providers,frameworks}/` and beside the configuration,
 --- then ours. Raises an error of kind "config" that names the file.
 ---@param kind runner.PluginKind
@@ -249,7 +263,7 @@ function M.load(kind, name, dir, user_modules)
       is_builtin = is_builtin or builtin == name
     end
     if not is_builtin then
-      errors.raise("config", ("unknown %s %q%s"):format(kind, name, suggest.hint(name, known)), {
+      errors.raise("config", ("unknown %s %q%s"):format(kind, name, suggest.hint(name, M.names(kind, user_modules))), {
         hint = ("built in: %s; your own go into %s/.runner/%ss/%s.lua")
           :format(table.concat(known, ", "), dir, kind, name),
       })

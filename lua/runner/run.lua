@@ -9,6 +9,8 @@ local download = require("runner.download")
 local errors = require("runner.errors")
 local pool = require("runner.pool")
 local preparation = require("runner.preparation")
+local expression = require("runner.select.expression")
+local nothing = require("runner.select.nothing")
 local policy = require("runner.policy")
 local predict = require("runner.predict")
 local retry = require("runner.retry")
@@ -200,7 +202,7 @@ function Run:interrupt(signal)
   self.released:set()
   self.bus:emit({ event = "log", level = "warning",
     message = "interrupted: stopping the running tests (once more to kill them at once)" })
-  self:stop("interrupted", true)
+  self:stop("interrupted by " .. signal:upper(), true)
 end
 
 local function watch_signals(self)
@@ -239,6 +241,24 @@ local function enqueue(self, selected)
   self.dispatch:enqueue(items)
 end
 
+--- Quarantine that nothing is put in: most likely a misspelt name, and then its test counts.
+local function check_quarantine(self, tests, selected)
+  if #selected < #tests or #tests == 0 or self.collect_only then return end
+  for i, one in ipairs(self.settings.overrides or {}) do
+    local may_match_later = one.filter.uses_past
+    local matches = one.settings.quarantine and not may_match_later and expression.compile(one.filter, self.context)
+    local found = not matches
+    for _, test in ipairs(matches and tests or {}) do
+      found = matches(test)
+      if found then break end
+    end
+    if not found then
+      self.log("warning", "overrides[%d] puts nothing in quarantine: none of the %d tests that were found matches %s",
+        i, #tests, one.filter.text)
+    end
+  end
+end
+
 --- Finds and selects the tests; emits what was found.
 ---@return table[] selected
 ---@async
@@ -249,14 +269,20 @@ function Run:discover()
   end)
   predict.annotate(tests, self.history)
   self.context = expression_context(self)
-  local selected, whole = select.apply(tests, {
-    selection = self.settings.selection, context = self.context, groups = self.groups, seed = self.settings.seed,
+  local selection = self.settings.selection
+  local selected, whole, failed = select.apply(tests, {
+    selection = selection, context = self.context, groups = self.groups, seed = self.settings.seed,
     order = self.settings.order,
     -- Machines that run shards must agree on the costs: only a history that they share can be asked.
     cost = self.history and self.history.is_shared and function(test) return (self.history:estimate(test)) end or nil,
   })
   self.found = #tests
-  self.is_empty_shard = self.settings.selection and self.settings.selection.shard and #selected == 0 and whole > 0
+  if #selected == 0 then
+    self.nothing, self.is_empty_shard = nothing.why({
+      found = #tests, whole = whole, failed = failed, selection = selection, groups = self.settings.groups,
+      past = self.past,
+    })
+  end
   local by_group = {}
   for _, test in ipairs(selected) do by_group[test.group] = (by_group[test.group] or 0) + 1 end
   self.bus:emit({
@@ -264,6 +290,7 @@ function Run:discover()
     duration = (uv.hrtime() - started) / 1e9,
   })
   for _, problem in ipairs(problems) do self:problem(problem) end
+  if #problems == 0 then check_quarantine(self, tests, selected) end
   self:hook("discovered", selected)
   return selected
 end
@@ -343,10 +370,10 @@ function Run:execute()
     stopped = self.stopping, no_tests = self.is_empty_shard and "pass" or self.settings.no_tests,
     collect_only = self.collect_only,
   })
-  if tests == 0 and (self.found or 0) > 0 and not self.is_empty_shard and not self.collect_only then
-    self.log("warning", "none of the %d tests that were found matches what was asked for", self.found)
-  elseif status == "no_tests" and self.settings.no_tests == "warn" then
-    self.log("warning", "no tests were found")
+  local is_wanted = self.is_empty_shard or self.settings.no_tests ~= "pass"
+  local is_news = status == "no_tests" or self.found ~= 0 -- else problems say why nothing was found
+  if self.nothing and is_wanted and is_news and not self.collect_only then
+    self.log(code == 0 and "warning" or "error", "%s", self.nothing)
   end
   if failure then
     status, code = "failed", errors.is(failure, "config") and verdict.EXIT.config or verdict.EXIT.internal
@@ -355,7 +382,7 @@ function Run:execute()
   local event = {
     event = "run_finished", status = status, exit_code = code, duration = (uv.hrtime() - started) / 1e9,
     counts = counts, interrupted = self.interrupted, stopped = self.stopping,
-    estimated_cost = self.pool and self.pool.cost,
+    estimated_cost = self.pool and self.pool.cost, error = failure and tostring(failure) or nil,
   }
   self:hook("finished", event)
   self.bus:emit(event)

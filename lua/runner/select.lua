@@ -59,14 +59,15 @@ end
 ---  seed: integer?, order: function?, cost: (fun(test: table): number)? }
 ---@return table[] selected
 ---@return integer whole how many they are in all shards
+---@return integer failed of all tests: with `rerun`, those that did not pass in the last run
 ---@async
 function M.apply(tests, options)
   local selection, selected = options.selection or {}, {}
   local names, wanted = selection.names or {}, {}
   for i, one in ipairs(selection.expressions or {}) do wanted[i] = expression.compile(one, options.context) end
+  local failed = 0
   local rerun = selection.rerun and expression.compile(expression.parse("failed(latest)"), options.context)
   local function is_wanted(test)
-    if rerun and not rerun(test) then return false end
     for _, matches in ipairs(wanted) do
       if matches(test) then return true end
     end
@@ -74,7 +75,9 @@ function M.apply(tests, options)
   end
   for _, test in ipairs(tests) do
     local filters = options.groups[test.group].filters or {}
-    if matches_any(test.id, names) and matches_any(test.id, filters) and is_wanted(test) then
+    local is_rerun = not rerun or rerun(test)
+    if is_rerun then failed = failed + 1 end
+    if is_rerun and matches_any(test.id, names) and matches_any(test.id, filters) and is_wanted(test) then
       selected[#selected + 1] = test
     end
   end
@@ -85,7 +88,7 @@ function M.apply(tests, options)
   if selection.replay then require("runner.select.replay").sort(selected, selection.replay) end
   if options.seed then shuffle(selected, options.seed) end
   if options.order then selected = M.reorder(selected, options.order) end
-  return selected, whole
+  return selected, whole, failed
 end
 
 --- Does any part of the selection need the results of earlier runs?

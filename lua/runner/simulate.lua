@@ -5,22 +5,74 @@ local errors = require("runner.errors")
 local event_log = require("runner.event_log")
 local format = require("runner.history.format")
 local results_dir = require("runner.report.results_dir")
+local retry = require("runner.retry")
 
 local M = {}
 
 ---@class runner.Recording
 ---@field tests runner.SimulatedTest[] cost = duration; `fails` as recorded
 ---@field parallel integer slots
----@field sandboxes integer
+---@field sandboxes integer at once
+---@field provider string? of the first sandbox
 ---@field start number seconds until a sandbox was ready, the median
+---@field retries integer of the test that was retried most
 ---@field wall number seconds from the first sandbox's start to the last test's end
+
+local MOST_SLOTS = 1000000 -- of a sandbox; what claims to have more is damaged
 
 local function median(list)
   table.sort(list)
   return list[(#list + 1) // 2] or 0
 end
 
-local FAILED = require("runner.retry").FAILURE
+--- Attempts that came to their end: how long one took that was cancelled, or lost, says nothing.
+local ENDED = { passed = true, skipped = true }
+for status in pairs(retry.FAILURE) do ENDED[status] = true end
+
+local on = {}
+
+function on.run_started(seen, event)
+  local parallel = math.tointeger(event.parallel)
+  seen.limit = parallel and parallel > 0 and parallel or nil
+end
+
+function on.test(seen, event)
+  if not event.id or seen.by_id[event.id] then return end
+  local file = type(event.file) == "string" and event.file or nil
+  local test = { id = event.id, group = event.group, file = file, fails = 0 }
+  seen.by_id[event.id], seen.tests[#seen.tests + 1] = test, test
+end
+
+function on.attempt_finished(seen, event)
+  local test = seen.by_id[event.id or ""]
+  if not test or not ENDED[event.status] or not format.is_duration(event.duration) then return end
+  test.duration, seen.last = event.duration, event.time
+  if retry.FAILURE[event.status] and event.retry then test.fails = test.fails + 1 end
+end
+
+function on.sandbox_started(seen, event)
+  if not event.sandbox then return end
+  seen.starting[event.sandbox], seen.first = event.time, seen.first or event.time
+  if type(event.provider) == "string" then seen.provider = seen.provider or event.provider end
+end
+
+--- One that was lost and replaced is open once.
+function on.sandbox_ready(seen, event)
+  local name = event.sandbox
+  if not name then return end
+  seen.open[name] = math.max(1, math.min(MOST_SLOTS, math.tointeger(event.slots) or 1))
+  local slots, count = 0, 0
+  for _, n in pairs(seen.open) do slots, count = slots + n, count + 1 end
+  seen.slots, seen.sandboxes = math.max(seen.slots, slots), math.max(seen.sandboxes, count)
+  local took = event.time and seen.starting[name] and event.time - seen.starting[name]
+  if format.is_duration(took) then seen.starts[#seen.starts + 1] = took end -- clocks jump
+end
+
+function on.sandbox_closed(seen, event)
+  if event.sandbox then seen.open[event.sandbox] = nil end
+end
+
+on.sandbox_lost = on.sandbox_closed
 
 --- Reads an event log. Raises an error of kind "usage".
 ---@param path string the log, or the results folder with it
@@ -28,35 +80,24 @@ local FAILED = require("runner.retry").FAILURE
 function M.read(path)
   local events, message = event_log.read(results_dir.log(path))
   if not events then errors.raise("usage", ("cannot read %s: %s"):format(path, message)) end
-  local tests, by_id, starting, starts, slots, sandboxes = {}, {}, {}, {}, 0, 0
-  local first, last
+  local seen = { tests = {}, by_id = {}, starting = {}, starts = {}, open = {}, slots = 1, sandboxes = 1 }
   for event in events do
-    local name, id, at = event.event, event.id, tonumber(event.time)
-    if name == "test" and id and not by_id[id] then
-      by_id[id] = { id = id, group = event.group, file = event.file, fails = 0 }
-      tests[#tests + 1] = by_id[id]
-    elseif name == "attempt_finished" and by_id[id] and format.is_duration(event.duration) then
-      local test = by_id[id]
-      test.duration, last = event.duration, at
-      if FAILED[event.status] and event.retry then test.fails = test.fails + 1 end
-    elseif name == "sandbox_started" and event.sandbox then
-      starting[event.sandbox], first = at, first or at
-    elseif name == "sandbox_ready" and event.sandbox then
-      sandboxes, slots = sandboxes + 1, slots + (math.tointeger(event.slots) or 1)
-      if starting[event.sandbox] and at then starts[#starts + 1] = math.max(0, at - starting[event.sandbox]) end
-    end
+    local fold = on[event.event]
+    if fold then fold(seen, event) end
   end
-  local ran = {}
-  for _, test in ipairs(tests) do
+  local ran, retries = {}, 0
+  for _, test in ipairs(seen.tests) do
     if test.duration then
-      test.cost = test.duration
+      test.cost, retries = test.duration, math.max(retries, test.fails)
       ran[#ran + 1] = test
     end
   end
   if #ran == 0 then errors.raise("usage", ("%s: no test has ended in this run"):format(path)) end
+  local wall = seen.first and seen.last and seen.last - seen.first
   return {
-    tests = ran, parallel = math.max(1, slots), sandboxes = math.max(1, sandboxes), start = median(starts),
-    wall = first and last and math.max(0, last - first) or 0, -- clocks jump
+    tests = ran, parallel = math.min(seen.slots, seen.limit or seen.slots), sandboxes = seen.sandboxes,
+    provider = seen.provider, start = median(seen.starts), retries = retries,
+    wall = format.is_duration(wall) and wall or 0,
   }
 end
 

@@ -143,6 +143,12 @@ return plugin.provider({
     hosts = "string[]?", -- addresses of daemons, used in turn; default: DOCKER_HOST or the socket of this machine
   },
 
+  check = function(options)
+    local builds = options.dockerfile or options.context
+    if options.image and builds then return "image and dockerfile/context exclude each other" end
+    if not options.image and not builds then return 'set image = "NAME", or dockerfile = "PATH" to build one' end
+  end,
+
   slots = function(options) return options.slots or 1 end,
 
   prepare = prepare,

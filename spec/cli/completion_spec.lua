@@ -33,8 +33,10 @@ describe("runner completion", function()
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
         _runner; echo "${COMPREPLY[*]}"
       }
-      try runner va; try runner run --co; try runner run --color a; try runner collect -f j]])
+      try runner va; try runner run --co; try runner run --color a; try runner collect -f j
+      try runner history ""; try runner history se; try runner provider t; try runner completion -]])
     local expected = "validate\n--config --collect-only --copy-dir --color\nauto always\njson\n"
+      .. "show prune merge setup-merge-driver\nsetup-merge-driver\ntest\n-V --version -h --help -h --help\n"
     assert.are.equal(expected, text)
   end))
 
@@ -42,8 +44,10 @@ describe("runner completion", function()
     local text = in_shell("fish", { "--no-config", "-c" }, [[
       source ./completions
       complete -C "runner va"; complete -C "runner run --coll"
-      complete -C "runner run --color al"]])
-    assert.are.equal("validate --collect-only always ", (text:gsub("\t[^\n]*\n", " ")))
+      complete -C "runner run --color al"; complete -C "runner history set"]])
+    assert.are.equal("validate --collect-only always setup-merge-driver ", (text:gsub("\t?[^\n\t]*\n", function(rest)
+      return rest:sub(1, 1) == "\t" and " " or rest:gsub("\n", " ")
+    end)))
   end))
 
   it("is a script that zsh accepts", async(function()

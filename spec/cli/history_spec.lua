@@ -209,6 +209,19 @@ describe("runner history", function()
     assert.is_nil(uv.fs_stat(file))
   end))
 
+  it("prunes what was not seen for so many days, whatever runs were whole", async(function()
+    local dir = new(IN_PROJECT, "true")
+    local file = dir .. "/history.jsonl"
+    past_run(file, { old = { "passed", 1 } }, { group = "command", time = 1700000000, whole = false })
+    past_run(file, { new = { "passed", 1 } }, { group = "command", time = 1700000000 + 8 * 86400, whole = false })
+    assert.are.equal("forgot 0 tests, kept 2\n", ok(runner(dir, "history", "prune")).stdout)
+    for _, days in ipairs({ "9", "4611686018427387904" }) do
+      assert.are.equal("forgot 0 tests, kept 2\n", ok(runner(dir, "history", "prune", "--days", days)).stdout)
+    end
+    assert.are.equal("forgot 1 test, kept 1\n", ok(runner(dir, "history", "prune", "--days", "7")).stdout)
+    assert.is_truthy(known(dir, "new"))
+  end))
+
   it("is merged by git when branches meet", async(function()
     local dir = new('history = { path = "sub dir/history.jsonl" },', "true")
     uv.fs_mkdir(dir .. "/sub dir", 493)
@@ -264,6 +277,13 @@ describe("runner history", function()
     assert.are.equal(text:sub(1, -9), project.read(dir .. "/ours"))
     ok(runner(dir, "history", "merge", "base", "twin", "theirs"))
     assert.are.equal(text, project.read(dir .. "/twin"))
+    for _, files in ipairs({ { "base", "twin", "typo" }, { "base", "typo", "twin" }, { "typo", "twin", "base" } }) do
+      local missing = runner(dir, "history", "merge", table.unpack(files))
+      assert.are.equal(1, missing.code)
+      assert.matches("not merged: typo: there is no such file", missing.stderr)
+    end
+    assert.are.equal(text, project.read(dir .. "/twin"))
+    assert.is_nil(uv.fs_stat(dir .. "/typo"))
     assert.are.equal(64, runner(dir, "history", "merge", "base", "ours").code)
     assert.are.equal(64, runner(dir, "history", "show", "ours").code)
   end))

@@ -15,7 +15,7 @@ describe("runner init", function()
         local dir = project.new()
         local result = runner(dir, "init", "--provider", provider, "--framework", framework)
         assert.are.equal(0, result.code, result.stderr)
-        assert.are.equal("Wrote runner.lua. Next: runner run\n", result.stdout)
+        assert.are.equal(("Wrote runner.lua for %s. Next: runner run\n"):format(framework), result.stdout)
         local loaded = config.load(dir .. "/runner.lua")
         assert.are.equal(provider, loaded.providers[1].name)
         assert.are.equal(framework, loaded.groups[1].framework.name)
@@ -62,19 +62,41 @@ describe("runner init", function()
   it("writes another file when asked", async(function()
     local dir = project.new()
     local result = runner(dir, "init", "-c", "other.lua")
-    assert.are.equal("Wrote other.lua. Next: runner run other.lua\n", result.stdout)
+    assert.are.equal("Wrote other.lua for pytest: nothing here was recognised, so this is a guess (--framework names "
+      .. "another). Next: runner run other.lua\n", result.stdout)
     assert.are.equal(init.template("local", "pytest"), project.read(dir .. "/other.lua"))
   end))
 
-  it("takes the framework that the project looks like", async(function()
-    for file, framework in pairs({
-      ["Cargo.toml"] = "cargo", ["tests.py"] = "pytest", [".rspec"] = "rspec", [".busted"] = "busted",
-      ["go.mod"] = "go", ["CMakeLists.txt"] = "ctest", ["package.json"] = "jest",
-    }) do
-      local dir = project.new({ ["below/" .. file] = '{ "devDependencies": { "jest": "^30", "mochawesome": "1" } }' })
-      assert.are.equal(0, runner(dir, "init", "-c", "below/runner.lua").code)
-      assert.are.equal(init.template("local", framework), project.read(dir .. "/below/runner.lua"))
+  it("says what it chose and why, and writes a group for each framework", async(function()
+    local dir = project.new({ ["below/Cargo.toml"] = "", ["below/spec/cart_spec.rb"] = "", ["below/pytest.ini"] = "" })
+    local result = runner(dir, "init", "-c", "below/runner.lua")
+    assert.are.equal(0, result.code, result.stderr)
+    assert.are.equal("Wrote below/runner.lua for cargo (found Cargo.toml), pytest (found pytest.ini) and rspec (found "
+      .. "spec/cart_spec.rb). Next: runner run below/runner.lua\n", result.stdout)
+    local names = {}
+    for i, group in ipairs(config.load(dir .. "/below/runner.lua").groups) do
+      names[i] = group.name .. " " .. group.framework.name
     end
+    assert.are.same({ "cargo cargo", "pytest pytest", "rspec rspec" }, names)
+  end))
+
+  it("writes a group that runs `make test`", async(function()
+    local dir = project.new({ Makefile = ".PHONY: test\ntest:\n\t@echo made\n" })
+    local result = runner(dir, "init")
+    assert.are.equal("Wrote runner.lua for command (found Makefile's target test). Next: runner run\n", result.stdout)
+    result = runner(dir, "run", "-v")
+    assert.are.equal(0, result.code, result.stdout .. result.stderr)
+    assert.matches("made", result.stdout)
+  end))
+
+  it("warns of a configuration above that the new one hides", async(function()
+    local dir = project.new({ [".git/HEAD"] = "", ["runner.lua"] = "return {}", ["a/b/x"] = "" })
+    local result = runner(dir .. "/a/b", "init", "--framework", "go")
+    assert.are.equal(0, result.code, result.stderr)
+    assert.are.equal("runner: warning: ../../runner.lua is there already; in this folder and below, the new one takes "
+      .. "its place\n", result.stderr)
+    assert.are.equal("", runner(dir .. "/a/b", "init", "-c", "other.lua").stderr)
+    assert.are.equal("", runner(project.new(), "init").stderr)
   end))
 
   it("says why it cannot write", async(function()

@@ -60,11 +60,11 @@ describe("runner logs and report", function()
     leave_results()
     local result = runner(dir, "logs")
     assert.are.equal(0, result.code, result.stderr)
-    local plain = result.stdout:gsub("────", "----")
+    local plain = result.stdout:gsub("%f[^\n\0]────", "----")
     assert.are.equal("---- PASS [   0.500s] good\ngood output\n"
-      .. "---- CRASH [   0.500s] bad[1]\n    ended by SIGABRT\nbad \27[2J\xff output\n"
+      .. "---- CRASH [   0.500s] bad[1]\n    ended by SIGABRT\n  output ───\nbad \27[2J\xff output\n"
       .. "---- FAIL [   0.500s] shaky (attempt 1 of 2)\n", (plain:gsub("  trace.*", "")))
-    assert.matches("attempt 1 of 2%)\n  trace [^\n]*\n    the trace\nfirst output\n", plain)
+    assert.matches("attempt 1 of 2%)\n  trace [^\n]*\n    the trace\n  output [^\n]*\nfirst output\n", plain)
     assert.matches("%(attempt 2 of 2%)\nsecond output\n", plain)
     assert.matches("NOT RUN %[   0.000s%] never %(stopped%)\n$",
       plain:gsub("0.500s%] never", "0.000s] never"))
@@ -86,9 +86,28 @@ describe("runner logs and report", function()
     assert.are.same({ "bad[1]", "shaky" }, (shown("--failures", "--flaky")))
     assert.are.same({ "good", "bad[1]" }, (shown("--test", "bad[1]", "--test", "good")))
     assert.are.same({ "bad[1]" }, (shown("--test-regex", [[\[\d\]$]])))
-    local _, none = shown("--flaky", "--test", "good")
+    local _, none = shown("--test-regex", "nowhere", "--flaky")
     assert.are.equal(4, none.code)
     assert.matches("no such test", none.stderr)
+    for message, words in pairs({
+      ["no flaky tests among these tests"] = { "--flaky", "--test", "good" },
+      ["no failures, flaky tests among these tests"] = { "--failures", "--flaky", "--test-regex", "good" },
+    }) do
+      local _, fine = shown(table.unpack(words))
+      assert.are.equal(0, fine.code)
+      assert.are.equal("runner: " .. message .. "\n", fine.stderr)
+    end
+  end))
+
+  it("says that nothing failed, which is no mistake", async(function()
+    project.write(dir, { ["runner.lua"] = [[return { framework = require "frameworks.command" {
+      tests = { "a" }, run_command = "true" } }]] })
+    assert.are.equal(0, runner(dir, "run").code)
+    for flag, words in pairs({ ["--failures"] = "failures", ["--errors"] = "errors", ["--flaky"] = "flaky tests" }) do
+      local result = runner(dir, "logs", flag)
+      assert.are.equal(0, result.code)
+      assert.are.equal(("runner: no %s in the last run\n"):format(words), result.stderr)
+    end
   end))
 
   it("says what is wrong with the question", async(function()
@@ -138,7 +157,7 @@ describe("runner logs and report", function()
     assert.matches("Incomplete", result.stdout)
     assert.matches("3 tests run: 2 passed %(1 flaky%), 1 crashed, 1 not run, 1 problem",
       result.stdout)
-    assert.matches("runner run runner.lua 'bad%[1%]'", result.stdout)
+    assert.matches("\n +runner run 'bad%[1%]'", result.stdout)
     local report = project.read(results .. "/junit.xml")
     assert.matches('^<%?xml.*<testsuites name="runner" tests="5" failures="1" errors="2"', report)
     assert.matches('<error type="not run" message="the runner ended before this test did"/>',

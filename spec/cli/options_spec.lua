@@ -1,7 +1,9 @@
+local async = require("spec.support.async")
 local cli = require("runner.cli")
 local options = require("runner.cli.options")
 local path = require("runner.path")
 local project = require("spec.support.project")
+local runner = require("spec.support.command_line")
 local uv = require("luv")
 
 local CONFIG = [[
@@ -120,6 +122,51 @@ describe("flags", function()
       assert.are.same(case[3], config.selection.names, case[1])
     end
   end)
+
+  it("take a spec, and a file that returns nothing, for a part of names where there is a configuration", function()
+    project.write(dir, {
+      ["a_spec.lua"] = CONFIG, ["test.lua"] = "function f() return 1 end", ["broken.lua"] = "return {", ["either.lua"] =
+        "if _VERSION then " .. CONFIG .. " else return {} end",
+    })
+    for target, expected in pairs({
+      ["a_spec.lua"] = { "runner.lua", "a_spec.lua" }, ["no_spec.lua"] = { "runner.lua", "no_spec.lua" },
+      ["./src/x"] = { "runner.lua", "src/x" }, ["./nowhere"] = { "runner.lua", "./nowhere" },
+      ["either.lua"] = { "either.lua" }, ["-c a_spec.lua test.lua"] = { "a_spec.lua", "test.lua" },
+    }) do
+      local config = settings(target)
+      assert.are.equal(dir .. "/" .. expected[1], config.path, target)
+      assert.are.same({ expected[2] }, config.selection.names, target)
+    end
+    local function fails(target)
+      local ok, e = pcall(options.load, { targets = { target } })
+      assert.is_false(ok)
+      return tostring(e)
+    end
+    assert.matches("broken.lua:1: unexpected symbol", fails("broken.lua"))
+    assert.matches("cannot read the configuration nowhere.lua", fails("nowhere.lua"))
+    uv.fs_unlink(dir .. "/runner.lua")
+    assert.are.equal(dir .. "/a_spec.lua", settings("a_spec.lua").path) -- it returns settings, and nothing else does
+    project.write(dir, { ["a_spec.lua"] = "describe('a', function() return end)" })
+    assert.matches("cannot read the configuration runner.lua", fails("a_spec.lua"))
+    assert.matches("test.lua: expected it to return a table of settings, got nothing", fails("test.lua"))
+  end)
+
+  it("say what was taken for what", async(function()
+    project.write(dir, {
+      [".git/HEAD"] = "", ["test/a.lua"] = "function f() return 1 end", ["test/a_spec.lua"] = "",
+      ["runner.lua"] = [[return { framework = require "frameworks.command" {
+        tests = { "test/a.lua one", "test/a_spec.lua two" }, run_command = "false" } }]],
+    })
+    local result = runner(dir .. "/test", "collect", "a.lua")
+    assert.are.equal("runner: a.lua returns nothing, so it is taken for a part of names; -c a.lua takes it for the "
+      .. "configuration\nrunner: there is no runner.lua here; using ../runner.lua\n", result.stderr)
+    assert.are.equal("test/a.lua one\n", result.stdout)
+    result = runner(dir, "run", "./test/a_spec.lua")
+    assert.are.same({ 1, "" }, { result.code, result.stderr })
+    assert.matches("\n +runner run 'test/a_spec.lua two'\n", result.stdout)
+    result = runner(dir .. "/test", "logs") -- finds the results of the configuration above, too
+    assert.matches("FAIL .*test/a_spec.lua two", result.stdout)
+  end))
 
   it("of collect choose a format", function()
     local _, args = settings("-f json foo", "collect")

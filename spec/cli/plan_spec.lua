@@ -1,7 +1,9 @@
 --- `runner plan` and `runner simulate`: predictions by the real queue, next to what then really happens.
 
+local uv = require("luv")
 local async = require("spec.support.async")
 local finished = require("spec.support.finished_run")
+local past_run = require("spec.support.past_run")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 
@@ -32,6 +34,11 @@ describe("runner plan", function()
     local before = runner(dir, "plan")
     assert.are.equal(0, before.code, before.stderr)
     assert.matches("24 tests, 24s of work %(24 never ran: guessed%)", before.stdout)
+    project.write(dir, { ["long.lua"] = [[
+      local settings = dofile "runner.lua"
+      settings.history.default_duration = "10s"
+      return settings ]] })
+    assert.matches("24 tests, 4m of work", runner(dir, "plan", "long.lua").stdout)
     assert.are.equal(0, runner(dir, "run").code)
     local after = runner(dir, "plan")
     assert.matches("24 tests, %d[%d.]*s of work\n", after.stdout)
@@ -62,6 +69,7 @@ describe("runner plan", function()
     local unpriced = runner(dir, "plan", "--budget", "1")
     assert.are.equal(64, unpriced.code)
     assert.matches("price = 0.12", unpriced.stderr)
+    assert.are.equal("", unpriced.stdout) -- said before the tests are looked for
     project.write(dir, { ["priced.lua"] = [[
       local settings = dofile "runner.lua"
       settings.provider = require "providers.local" { price = 3600 }
@@ -70,10 +78,35 @@ describe("runner plan", function()
     assert.are.equal(0, priced.code, priced.stderr)
     assert.matches("%$%d+%.%d%d", priced.stdout)
     assert.are.equal(1, runner(dir, "plan", "priced.lua", "--budget", "0.01").code)
+    local both = runner(dir, "plan", "priced.lua", "--deadline", "1.5s", "--budget", "0.01")
+    assert.are.equal(1, both.code)
+    assert.matches("To end in 1.5s costs more than 0.01", both.stdout)
+    assert.are.equal(0, runner(dir, "plan", "priced.lua", "--deadline", "1.5s", "--budget", "100").code)
     local run = runner(dir, "run", "priced.lua", "sleep 0.5", "--show-estimated-cost")
     assert.matches("estimated cost: %$[0-9.]+", run.stderr)
     assert.is_true(finished.find(dir, "run_finished").estimated_cost > 0.5)
     assert.matches("set price", runner(dir, "run", "sleep 0.5", "--show-estimated-cost").stderr)
+  end))
+
+  it("knows how slow the machine is that the tests would run on", async(function()
+    local dir = project.new({ ["runner.lua"] = [[
+      return { history = { path = "history.jsonl" }, framework = require "frameworks.command" {
+        tests = { "1", "2", "3", "4", "5", "6" }, run_command = "true {tests}" } } ]] })
+    local function took(seconds, host)
+      local tests = {}
+      for i = 1, 6 do tests[tostring(i)] = { "passed", seconds } end
+      past_run(dir .. "/history.jsonl", tests, { group = "command", host = host })
+    end
+    for _ = 1, 3 do took(1, "the reference") end
+    assert.matches("6 tests, 6s of work", runner(dir, "plan").stdout)
+    took(3, uv.os_gethostname())
+    assert.matches("6 tests, 18s of work", runner(dir, "plan").stdout)
+  end))
+
+  it("says that it takes a mixed pool for one of its first provider", async(function()
+    local text = runner(new('{ provider = { "local", require "providers.local" { price = 1 } } }'), "plan").stdout
+    assert.matches("as if every sandbox were one of local", text)
+    assert.is_nil(runner(new(), "plan").stdout:find("as if", 1, true))
   end))
 
   it("takes the selection of a run, and exits like one without tests", async(function()
@@ -102,6 +135,64 @@ describe("runner simulate", function()
     assert.matches("\n +1 +1 +[56789]%.?%d*s", failing) -- each test twice
     assert.matches("%$", runner(dir, "simulate", log, "--price", "3600", "--start", "1m").stdout)
   end))
+
+  describe("takes from the log", function()
+    local dir
+    before_each(function() dir = project.new({ ["runner.lua"] = "return {}" }) end)
+
+    local function simulate(events, ...)
+      project.write(dir, { log = table.concat(events, "\n") .. "\n" })
+      local result = runner(dir, "simulate", "log", ...)
+      assert.are.equal(0, result.code, result.stdout .. result.stderr)
+      return result.stdout
+    end
+
+    local function sandbox(event, name, time)
+      return ('{"event":"sandbox_%s","sandbox":"%s","provider":"docker","slots":2,"time":%s}'):format(event, name, time)
+    end
+
+    local function attempt(id, status, retry)
+      return ('{"event":"attempt_finished","id":"%s","status":"%s","duration":1,"retry":%s,"time":9}')
+        :format(id, status, retry or false)
+    end
+
+    local TESTS = { '{"event":"test","id":"x","group":"g"}', '{"event":"test","id":"y","group":"g"}' }
+
+    it("the sandboxes that were open at once, not those that took another's place", async(function()
+      local text = simulate({ TESTS[1], sandbox("started", "a", 0), sandbox("ready", "a", 1), sandbox("lost", "a", 2),
+        sandbox("started", "a", 2), sandbox("ready", "a", 3), sandbox("closed", "a", 4), sandbox("started", "b", 4),
+        sandbox("ready", "b", 5), attempt("x", "passed") })
+      assert.matches("The run took 9.0 s with 2 at once on 1 sandbox%.", text)
+    end))
+
+    it("that one sandbox of several slots is no machine that has any number of them", async(function()
+      local events = { sandbox("started", "a", 0), sandbox("ready", "a", 1) }
+      for i = 1, 8 do
+        events[#events + 1] = ('{"event":"test","id":"%d","group":"g"}'):format(i)
+        events[#events + 1] = attempt(i, "passed")
+      end
+      assert.matches("\n +6 +3 +3s", simulate(events, "-p", "6"))
+    end))
+
+    it("retries as there were, and those of a failure rate", async(function()
+      local events = { TESTS[1], attempt("x", "failed", true), attempt("x", "crashed", true), attempt("x", "passed") }
+      assert.matches("\n +1 +1 +3s", simulate(events))
+      assert.matches("\n +1 +1 +2s", simulate(events, "--retries", "1"))
+      assert.matches("\n +1 +1 +2s", simulate({ TESTS[1], attempt("x", "passed") }, "--failure-rate", "1"))
+    end))
+
+    it("no test that was cancelled or lost before its end, as in an interrupted run", async(function()
+      local text = simulate({ TESTS[1], TESTS[2], attempt("x", "passed"), attempt("y", "cancelled") })
+      assert.matches("^1 test, 1s of work", text)
+    end))
+
+    it("nothing that cannot be: clocks jump", async(function()
+      local text = simulate({ TESTS[1], sandbox("started", "a", -1e300), sandbox("ready", "a", 1e300),
+        attempt("x", "passed") })
+      assert.matches("took 0.0 s", text)
+      assert.matches("\n +2 +1 +1s", text)
+    end))
+  end)
 
   it("says what is wrong with a log", async(function()
     local dir = project.new({ empty = "", ["runner.lua"] = "return {}" })

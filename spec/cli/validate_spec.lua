@@ -36,6 +36,38 @@ DIR/runner.lua: valid
     assert.matches("\n  framework: expected a framework", result.stderr)
   end))
 
+  it("finds options that cannot be right together or are none, and says each thing once", async(function()
+    local cases = {
+      { 'framework = require "frameworks.pytest" { isolation = "tset" }',
+        'framework: framework pytest: option isolation: expected "worker" or "test" or "process", '
+          .. 'got the string "tset" (runner.lua:1)' },
+      { 'framework = "command"',
+        "framework: framework command: option run_command: missing: expected a string or a list of strings" },
+      { 'framework = "pytest", provider = "docker"',
+        'provider: provider docker: set image = "NAME", or dockerfile = "PATH" to build one' },
+      { 'framework = "pytest", provider = require "providers.docker" { image = "a", context = "." }',
+        "provider: provider docker: image and dockerfile/context exclude each other (runner.lua:1)" },
+    }
+    for _, case in ipairs(cases) do
+      local result = runner(project.new({ ["runner.lua"] = "return { " .. case[1] .. " }" }), "validate")
+      assert.are.equal(78, result.code, result.stdout)
+      assert.are.equal("runner: runner.lua: " .. case[2] .. "\n", result.stderr)
+    end
+  end))
+
+  it("takes an image that is built, and every isolation of pytest", async(function()
+    for _, source in ipairs({ 'provider = require "providers.docker" { dockerfile = "Dockerfile" }',
+      'provider = require "providers.docker" { context = "." }' }) do
+      local dir = project.new({ ["runner.lua"] = ('return { framework = "pytest", %s }'):format(source) })
+      assert.are.equal(0, runner(dir, "validate").code)
+    end
+    for _, isolation in ipairs({ "worker", "test", "process" }) do
+      local framework = ('require "frameworks.pytest" { isolation = %q }'):format(isolation)
+      local dir = project.new({ ["runner.lua"] = ("return { framework = %s }"):format(framework) })
+      assert.are.equal(0, runner(dir, "validate").code)
+    end
+  end))
+
   it("runs nothing", async(function()
     local dir = project.new({ ["runner.lua"] = [[return { framework = require "frameworks.command" {
       discover_command = "touch ran", run_command = "touch ran" } }]] })

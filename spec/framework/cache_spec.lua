@@ -111,6 +111,69 @@ describe("the discovery cache", function()
     assert.are.equal(6, asked())
   end))
 
+  it("sees the environment of runner itself, but not what is only of a terminal", with(function(discover, _, _, asked)
+    local saved = {}
+    local function set(name, value)
+      saved[name] = saved[name] or os.getenv(name) or false
+      uv.os_setenv(name, value)
+    end
+    discover()
+    set("RUNNER_SPEC_CASES", "1") -- ours
+    set("SHLVL", "99")
+    discover()
+    assert.are.equal(1, asked())
+    set("SPEC_CASES", "3")
+    discover()
+    for name, value in pairs(saved) do
+      if value then uv.os_setenv(name, value) else uv.os_unsetenv(name) end
+    end
+    assert.are.equal(2, asked())
+  end))
+
+  it("sees what lies beside the project in its repository", with(function(discover, ctx, root, asked)
+    project.write(root, { ["package/test_p"] = "1\n", ["shared/cases"] = "1\n", [".gitignore"] = "built\n" })
+    assert.are.equal(0, require("runner.process").run({ "git", "init", "-q", root }).code)
+    ctx.sandbox.cwd, ctx.settings.working_dir = root .. "/package", root .. "/package"
+    ctx.settings.report.dir = root .. "/package/test-results"
+    discover()
+    project.write(root, { ["package/test-results/events.ndjson"] = "1" })
+    discover()
+    assert.are.equal(1, asked())
+    write(root .. "/shared/cases", "1\n2\n")
+    discover()
+    assert.are.equal(2, asked())
+    project.write(root, { ["shared/more"] = "" })
+    discover()
+    assert.are.equal(3, asked())
+    project.write(root, { ["built/cases"] = "" })
+    discover()
+    assert.are.equal(4, asked())
+    discover()
+    assert.are.equal(4, asked())
+  end))
+
+  it("asks again when what discovery has read elsewhere changed, and when it is told to", with(function(_, ctx)
+    local folder, asked = project.new({ list = "one" }), 0
+    local function get()
+      return cache.get(ctx, { name = "spec", key = {}, project = true }, function()
+        asked = asked + 1
+        return { project.read(folder .. "/list") }, { folder .. "/list", folder .. "/missing" }
+      end)
+    end
+    assert.are.same({ "one" }, get())
+    assert.are.same({ "one" }, get())
+    assert.are.equal(1, asked)
+    write(folder .. "/list", "new")
+    assert.are.same({ "new" }, get())
+    write(folder .. "/missing", "")
+    get()
+    get()
+    assert.are.equal(3, asked)
+    cache.forget(ctx, "spec")
+    get()
+    assert.are.equal(4, asked)
+  end))
+
   it("is off with --no-cache, in sandboxes elsewhere, in private copies", with(function(discover, ctx, _, asked)
     ctx.settings.history = false
     discover()

@@ -45,7 +45,7 @@ describe("frameworks.jest", function()
       assert.matches("    -   1,\n    +   2,\n", failed.trace, 1, true)
       assert.matches("at Object.toEqual %(test/outcomes.test.js:5:%d+%)", failed.trace)
       assert.are.equal("the till is stuck", attempt("outcomes.test.js > without a till > buys").message)
-      assert.are.same({ { title = "jest", text = "passed after 1 retry of its own" } },
+      assert.are.same({ { "jest", "passed after 1 retry of its own" } },
         attempt("outcomes.test.js > tried again by jest > passes on the second try").sections)
       assert.are.equal("the process was ended by SIGABRT while this test ran",
         attempt("crash.test.js > crashes").message)

@@ -67,7 +67,7 @@ describe("frameworks.mocha", function()
         attempt("outcomes.test.js > without a senate > argues").message)
       assert.matches('^"before each" hook for "is not reached": the road is blocked$',
         attempt("outcomes.test.js > before each > is not reached").message)
-      assert.are.same({ { title = "mocha", text = "passed after 1 retry of its own" } },
+      assert.are.same({ { "mocha", "passed after 1 retry of its own" } },
         attempt("outcomes.test.js > outcomes > is tried again by mocha").sections)
       assert.are.equal("the process was ended by SIGABRT while this test ran",
         attempt("crash.test.js > crashes").message)

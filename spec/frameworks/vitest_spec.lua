@@ -53,7 +53,7 @@ describe("frameworks.vitest", function()
       assert.are.equal("the shop is closed", attempt("outcomes.test.ts > without a shop > buys").message)
       assert.are.equal("nothing in stock",
         attempt("outcomes.test.ts > outcomes > is skipped while it runs").reason)
-      assert.are.same({ { title = "vitest", text = "passed after 1 retry of its own" } },
+      assert.are.same({ { "vitest", "passed after 1 retry of its own" } },
         attempt("outcomes.test.ts > outcomes > is tried again by vitest").sections)
       local crashed = attempt("crash.test.ts > crashes")
       assert.are.equal("the process was ended by SIGABRT while this test ran", crashed.message)

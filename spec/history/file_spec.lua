@@ -254,6 +254,7 @@ describe("the history", function()
       local opened = merged("", text_of({ { a = { "passed", 1 } }, { run = "1" } }),
         text_of({ { a = { "passed", 2 }, b = { "passed", 2 } }, { run = "2" } }))
       assert.are.equal(2, #opened:entry(test("a")).samples.passed / 2)
+      assert.are.same({ 2, 0 }, opened:entry(test("a")).n, "no fewer than there are samples")
       assert.are.equal(2, opened:duration(test("b")))
     end)
   end)

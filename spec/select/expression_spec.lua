@@ -83,6 +83,23 @@ describe("a filter expression", function()
     end)
   end
 
+  it("may name only groups and frameworks that there are, where these are known", function()
+    local known = { group = { "unit", "ui" }, framework = { "pytest", "cargo" } }
+    for _, text in ipairs({ "group(u*)", "group(=ui)", "not framework(cargo)", "group(/^un/)", "group(~i)", "tag(x)" }) do
+      assert.is_truthy(expression.parse(text, nil, known))
+    end
+    for text, message in pairs({
+      ["framework(pytset)"] = 'no such framework; did you mean "pytest"', ["group(=untit)"] = 'did you mean "unit"',
+      ["all() or group(nosuch)"] = "no such group; the groups are unit ui\n.*\n           %^",
+      ["not group(/^x/)"] = "no such group", ["group(/(/)"] = "group%(%): ",
+    }) do
+      local ok, err = pcall(expression.parse, text, nil, known)
+      assert.is_false(ok, text)
+      assert.is_true(errors.is(err, "usage"), tostring(err))
+      assert.matches(message, err.message)
+    end
+  end)
+
   it("never breaks on random text", function()
     local seed = os.time()
     math.randomseed(seed)

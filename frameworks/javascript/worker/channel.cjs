@@ -48,10 +48,16 @@ function write(bytes) {
   }
 }
 
-const without_null = (_, value) => value ?? undefined
+/// Half of a pair that stands for one character, as in '😀'[0], is none, and no text for whoever reads JSON.
+const HALF = /\p{Surrogate}/gu
+
+function sendable(_, value) {
+  if (typeof value === 'string') return value.replace(HALF, '\ufffd')
+  return value ?? undefined
+}
 
 function send(message) {
-  const bytes = Buffer.from(stringify(message, without_null) + '\n')
+  const bytes = Buffer.from(stringify(message, sendable) + '\n')
   if (bytes.length <= LINE) return write(bytes)
   const key = `${pid}.${threadId}.${++pieces} `
   const step = LINE - key.length - 2

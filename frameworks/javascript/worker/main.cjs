@@ -11,7 +11,7 @@
 //   {"close": true}              answered by bye; the process ends
 // process → host
 //   {"ready": {version, serial}} · {"fatal": {message, text, missing}} it is of no use and ends
-//   {"files": [{file, project, pool, tests: [{titles, key}…]}…]} · {"problem": {…}} · {"listed": {setup, outside}}
+//   {"files": [{file, project, pool, tests: [{titles, key}…]}…]} · {"problem": {…}} · {"listed": {setup, outside, count}}
 //   {"read": path} outside of the project, by another process while tests are listed
 //   {"set_up": {env, provided} or {error}}
 //   {"loading": file} · {"start": token} · {"over": token} · {"done": token, "result": {…}}
@@ -86,14 +86,15 @@ class Worker {
     if (setup && this.adapter.sets_up_first) {
       const { error } = await this.prepare()
       if (error) channel.send({ problem: { setup: true, message: error.message, text: error.trace } })
-      if (error) return channel.send({ listed: { setup } })
+      if (error) return channel.send({ listed: { setup, count: 0 } })
     }
     const { files, problems } = await this.adapter.list(new Set(Array.from(skip, folder.absolute)))
     for (const one of files) one.file = folder.relative(one.file)
+    const count = files.length
     while (files.length > 0) channel.send({ files: files.splice(0, FILES_AT_ONCE) })
     for (const problem of problems) channel.send({ problem: { ...problem, file: folder.relative(problem.file) } })
     const outside = reads.outside(this.adapter.own_folders?.() ?? [])
-    channel.send({ listed: { setup, outside } })
+    channel.send({ listed: { setup, outside, count } })
   }
 
   /// Once; what came of it: { env: what changed of the environment, provided } or { error }.

@@ -200,8 +200,9 @@ class Mocha {
       if (test.file === request.file) by_test.set(test, key(titles_of(test)))
     })
     const hooks = []
+    const late = []
     const seen = new Set()
-    await this.run(mocha, (runner) => this.follow(request, runner, by_test, hooks, seen))
+    await this.run(mocha, (runner) => this.follow(request, runner, by_test, { hooks, late, seen }))
     request.found([...seen])
     for (const { hook, error } of hooks) {
       const where = hook.parent
@@ -212,13 +213,15 @@ class Mocha {
         if (at) request.done(name, result)
       }
     }
-    const last = hooks.find(({ hook }) => /^"after all" hook/.test(hook.title))
-    if (!last) return {}
-    const { message, trace } = failure(last.error)
-    return { error: { message: `${last.hook.title}: ${message}`, trace } }
+    const outside = [...late, ...hooks.filter(({ hook }) => /^"after all" hook/.test(hook.title))].map(
+      ({ hook, error, after }) => ({ ...failure(error), what: after ? `after ${after} had passed` : hook.title }),
+    )
+    if (outside.length === 0) return {}
+    const [{ what, message }] = outside
+    return { error: { message: `${what}: ${message}`, trace: outside.map(({ trace }) => trace).join('\n\n') } }
   }
 
-  follow(request, runner, by_test, hooks, seen) {
+  follow(request, runner, by_test, { hooks, late, seen }) {
     const seconds = (test) => (test.duration ?? 0) / 1000
     const sections = (test) => retried('mocha', test.state === 'passed', test.currentRetry())
     // A retry is a copy of the test under another name of the same key.
@@ -239,6 +242,8 @@ class Mocha {
         const of = test.title.startsWith('"before each"') && test.ctx?.currentTest
         if (of) request.done(key_of(of), { ...failed, message: `${test.title}: ${failed.message}` })
         hooks.push({ hook: test, error })
+      } else if (request.passed.has(key_of(test))) {
+        late.push({ error, after: titles_of(test).join(' > ') }) // it called done() twice, say
       } else if (key_of(test)) {
         request.done(key_of(test), { ...failed, duration: seconds(test), sections: sections(test) })
       } else {

@@ -42,7 +42,7 @@ function failure(error, text) {
 function retried(runner, passed, tries) {
   if (!tries) return undefined
   const text = `${passed ? 'passed' : 'failed'} after ${tries} ${tries === 1 ? 'retry' : 'retries'} of its own`
-  return [{ title: runner, text }]
+  return [[runner, text]]
 }
 
 module.exports = { failure, keys, pattern, retried, strip, titles }

@@ -14,13 +14,45 @@ To install it:
 ---@param cmd table argparse command
 function M.configure(cmd)
   cmd:usage("Usage: runner completion SHELL"):epilog(INSTALL)
-  cmd:argument("shell"):choices({ "bash", "zsh", "fish" }):description("The shell to complete in.")
+  cmd:argument("SHELL"):target("shell"):argname("SHELL"):choices({ "bash", "zsh", "fish" })
+    :description("bash, zsh or fish: the shell to complete in.")
+end
+
+--- The words that may follow a command at once; argparse hands them on to zsh alone.
+local function words_after(command)
+  local first = command._arguments[1]
+  return first and first._choices and table.concat(first._choices, " ")
+end
+
+local add_words = {}
+
+function add_words.bash(command, words)
+  local option_args = command._bash_option_args
+  command._bash_option_args = function(self, lines, indent)
+    option_args(self, lines, indent)
+    lines[#lines + 1] = ('%sif [[ "$prev" = %s ]]; then\n%s    COMPREPLY=($(compgen -W "%s" -- "$cur"))\n%sfi')
+      :format((" "):rep(indent), self._name, (" "):rep(indent), words, (" "):rep(indent))
+  end
+end
+
+function add_words.fish(command, words)
+  local help = command._fish_complete_help
+  command._fish_complete_help = function(self, lines, program)
+    help(self, lines, program)
+    lines[#lines + 1] = ("complete -c %s -n '__fish_%s_seen_command %s' -a '%s'"):format(program, program, self._name,
+      words)
+  end
 end
 
 ---@param args table
 ---@return integer exit code
 function M.run(args)
   local parser = require("runner.cli").parser()
+  local add = add_words[args.shell]
+  for _, command in ipairs(add and parser._commands or {}) do
+    local words = words_after(command)
+    if words then add(command, words) end
+  end
   io.stdout:write(parser["get_" .. args.shell .. "_complete"](parser))
   return 0
 end

@@ -32,15 +32,16 @@ local function providers_of(dead)
   return list
 end
 
---- Lets one provider remove what is its own. Returns whether nothing is left.
+--- Lets one provider remove what is its own. Returns whether nothing is left, and how much there was.
 local function collect(name, dead, args)
-  local entries, clean = {}, true
+  local entries, clean, count = {}, true, 0
   for _, run in ipairs(dead) do
     for _, entry in ipairs(run.entries) do
       if entry.provider == name then entries[#entries + 1] = entry end
     end
   end
   local function report(what, err)
+    count = count + 1
     if err then
       clean = false
       io.stderr:write(("not removed: %s: %s\n"):format(what, tostring(err)))
@@ -63,7 +64,7 @@ local function collect(name, dead, args)
   end)
   task.checkpoint()
   if not ok then report(("%d sandboxes of the provider %s"):format(#entries, name), err) end
-  return clean
+  return clean, count
 end
 
 --- Exit code 0 when nothing is left, 3 when something could not be removed.
@@ -75,10 +76,12 @@ function M.run(args)
   local held <close> = setmetatable({}, { __close = function() -- luacheck: ignore
     for _, run in ipairs(dead) do run:close() end
   end })
-  local failed = {}
+  local failed, total = {}, 0
   for _, name in ipairs(providers_of(dead)) do
-    if not collect(name, dead, args) then failed[name] = true end
+    local clean, count = collect(name, dead, args)
+    failed[name], total = not clean or nil, total + count
   end
+  if total == 0 then io.stdout:write("nothing to remove\n") end
   for _, run in ipairs(dead) do
     local left = false
     for _, entry in ipairs(run.entries) do left = left or failed[entry.provider] end

@@ -29,7 +29,7 @@ function M.configure(cmd)
   end
   cmd:usage("Usage: runner history show [--slowest N] [--flakiest N] [--test ID] | prune [--days N]\n"
     .. "       runner history merge BASE OURS THEIRS | setup-merge-driver")
-  cmd:argument("what"):choices({ "show", "prune", "merge", "setup-merge-driver" })
+  cmd:argument("ACTION"):target("what"):argname("ACTION"):choices({ "show", "prune", "merge", "setup-merge-driver" })
     :description("show: what is known. prune: forget tests that the last whole run did not have. merge: unite two "
       .. "versions into OURS, for git. setup-merge-driver: let git do that by itself.")
   cmd:argument("files"):args("*"):argname("[BASE OURS THEIRS]"):description("For merge: three files.")
@@ -198,9 +198,11 @@ local function merge(args)
   if #args.files ~= 3 then errors.raise("usage", "merge: expected three files: BASE OURS THEIRS") end
   local sides = {}
   for i, name in ipairs(args.files) do
-    local side = store.read(path.absolute(name))
+    local side, stat = store.read(path.absolute(name)), require("luv").fs_stat(name)
+    -- To take it for an empty history would remove all that the base has.
+    if not stat then side.problem = side.problem or "there is no such file" end
     -- Without a base both sides count in full; one that is only half understood would remove tests.
-    if i == 1 and side.problem then side = store.parse("") end
+    if i == 1 and side.problem and stat then side = store.parse("") end
     if side.problem then
       io.stderr:write(("runner: not merged: %s: %s\n"):format(name, side.problem))
       return 1

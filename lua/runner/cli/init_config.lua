@@ -4,7 +4,7 @@
 local uv = require("luv")
 local config = require("runner.config")
 local errors = require("runner.errors")
-local file = require("runner.file")
+local init_detect = require("runner.cli.init_detect")
 local path = require("runner.path")
 local plugin = require("runner.plugin")
 local schema = require("runner.config.schema")
@@ -20,35 +20,9 @@ function M.configure(cmd)
   cmd:option("--provider"):choices(plugin.builtin.provider):default("local"):show_default(false)
     :description("Where tests run (default: local, on this machine).")
   cmd:option("--framework"):choices(plugin.builtin.framework)
-    :description("What finds and runs the tests (default: what the project looks like, else pytest).")
+    :description("What finds and runs the tests (default: all that the project shows signs of, else pytest).")
   cmd:option("-c --config"):argname("FILE"):default(config.DEFAULT):show_default(false)
     :description("The file to write (default: runner.lua).")
-end
-
---- Files by which a project's framework is known, in order of precedence.
-local SIGNS = {
-  { "Cargo.toml", "cargo" },
-  { "go.mod", "go" },
-  { ".rspec", "rspec" },
-  { ".busted", "busted" },
-  { "CMakeLists.txt", "ctest" },
-}
-
---- JavaScript frameworks by what package.json names.
-local PACKAGES = { "vitest", "jest", "mocha" }
-
---- What a project looks like.
----@param dir string
----@return string framework
-function M.detect(dir)
-  for _, sign in ipairs(SIGNS) do
-    if uv.fs_stat(dir .. "/" .. sign[1]) then return sign[2] end
-  end
-  local manifest = file.read(dir .. "/package.json") or ""
-  for _, name in ipairs(PACKAGES) do
-    if manifest:find(('"%s"%%s*:'):format(name)) then return name end
-  end
-  return "pytest"
 end
 
 --- A first group for each framework: it runs as it is.
@@ -177,15 +151,22 @@ local PROVIDERS = {
 
 --- The text of a configuration.
 ---@param provider string
----@param framework string
+---@param detected string|runner.Detected[] a framework, or what a project shows signs of
 ---@return string
-function M.template(provider, framework)
+function M.template(provider, detected)
+  if type(detected) == "string" then detected = { { framework = detected } } end
   local lines = {
     "-- How `runner run` tests this project. `runner validate` checks this file.",
     "-- A setting that is commented out shows an example; remove the -- to use it.",
     "",
-    ("local %s = require %q"):format(framework, "frameworks." .. framework),
   }
+  local groups = {}
+  for i, one in ipairs(detected) do
+    local name = one.framework
+    lines[#lines + 1] = ("local %s = require %q"):format(name, "frameworks." .. name)
+    groups[i] = (one.group or GROUPS[name]):gsub("\n$", "")
+    if #detected > 1 then groups[i] = groups[i]:gsub("^    tests = ", ("    %s = "):format(name)) end
+  end
   local place = PROVIDERS[provider]
   if place then
     lines[#lines + 1] = ("local %s = require %q"):format(place:match("= (%a+) {"), "providers." .. provider)
@@ -198,9 +179,9 @@ function M.template(provider, framework)
     "",
     "  -- groups of tests, each with its framework; to override a setting for one group:",
     ("  -- { %s { … }, retries = 3, test_timeout = \"1m\", schedule = \"individual\" }")
-      :format(framework),
+      :format(detected[1].framework),
     "  groups = {",
-    (GROUPS[framework]:gsub("\n$", "")),
+    table.concat(groups, "\n"),
     "  },",
   }, 1, 10, #lines + 1, lines)
   local shown = { provider = true, framework = true, groups = true }
@@ -215,6 +196,25 @@ function M.template(provider, framework)
   return table.concat(lines, "\n")
 end
 
+--- What was chosen and why, for the line that says so.
+local function choice(detected, asked)
+  if asked then return " for " .. asked end
+  local parts = {}
+  for i, one in ipairs(detected) do parts[i] = ("%s (found %s)"):format(one.framework, one.why) end
+  local last = table.remove(parts)
+  if last then return " for " .. (parts[1] and table.concat(parts, ", ") .. " and " or "") .. last end
+  return " for pytest: nothing here was recognised, so this is a guess (--framework names another)"
+end
+
+--- The file is the one that is found from here: it takes the place of one above.
+local function warn_of_other(args, dir)
+  local other = path.absolute(args.config) == dir .. "/" .. config.DEFAULT and config.find_above(dir)
+  if not other then return end
+  local shown = args.config:match("^(.*/)[^/]*$") or ""
+  io.stderr:write(("runner: warning: %s%s is there already; in this folder and below, the new one takes its place\n")
+    :format(shown, other))
+end
+
 ---@param args table
 ---@return integer exit code
 function M.run(args)
@@ -226,8 +226,9 @@ function M.run(args)
   elseif not fd then
     errors.raise("usage", ("cannot write %s: %s"):format(args.config, why))
   end
-  local framework = args.framework or M.detect(path.dirname(path.absolute(args.config)))
-  local text = M.template(args.provider, framework)
+  local dir = path.dirname(path.absolute(args.config))
+  local detected = args.framework and {} or init_detect.find(dir)
+  local text = M.template(args.provider, detected[1] and detected or args.framework or "pytest")
   local written, write_error = uv.fs_write(fd, text)
   uv.fs_close(fd)
   if written ~= #text then
@@ -235,8 +236,9 @@ function M.run(args)
     why = write_error or "the disk is full"
     errors.raise("usage", ("cannot write %s: %s"):format(args.config, why))
   end
-  io.stdout:write(("Wrote %s. Next: runner run%s\n"):format(args.config,
+  io.stdout:write(("Wrote %s%s. Next: runner run%s\n"):format(args.config, choice(detected, args.framework),
     args.config == config.DEFAULT and "" or " " .. args.config))
+  warn_of_other(args, dir)
   return 0
 end
 

@@ -18,7 +18,7 @@ end
 local function configured_dir(config)
   local configs = require("runner.config")
   if config then return configs.load(config).report.dir end
-  if uv.fs_stat(configs.DEFAULT) then
+  if configs.find() then
     local ok, loaded = pcall(configs.load)
     if ok then return loaded.report.dir end
   end

@@ -46,7 +46,7 @@ local function matcher(pattern)
 end
 
 -- States combine as "or"; they, the names and the expression combine as "and".
-local function chooser(args)
+local function choosers(args)
   local by_state = args.failures or args.errors or args.flaky
   local names
   for _, id in ipairs(args.test or {}) do
@@ -55,13 +55,11 @@ local function chooser(args)
   end
   local matches = matcher(args.test_regex)
   return function(test)
+    return (not names or names[test.id]) and matches(test.id)
+  end, function(test)
     local status = test.status
-    return (not by_state
-        or args.failures and retry.FAILURE[status]
-        or args.errors and status == "not_run"
-        or args.flaky and status == "flaky")
-      and (not names or names[test.id])
-      and matches(test.id)
+    return not by_state or args.failures and retry.FAILURE[status] or args.errors and status == "not_run"
+      or args.flaky and status == "flaky"
   end
 end
 
@@ -87,9 +85,11 @@ function Printer:banner(word, colour, duration, name, note)
 end
 
 -- Files go out byte by byte, except to a terminal, which obeys what it is sent.
-function Printer:file(path)
+function Printer:file(path, title)
   local file = io.open(path, "rb")
   if not file then return false end
+  if title and file:seek("end") > 0 then self.stream:write(title) end
+  file:seek("set")
   local rest, last = "", "\n"
   while not self.stream.dead do
     local chunk = file:read(chunk_size)
@@ -117,10 +117,13 @@ function Printer:attempt(test, attempt, event)
   local notes = {}
   if #test.attempts > 1 then notes[1] = ("attempt %d of %d"):format(attempt.attempt, #test.attempts) end
   if test.quarantine then notes[#notes + 1] = vocabulary.quarantined(test.quarantine) end
+  if attempt.status == "cancelled" and test.reason then notes[#notes + 1] = text.first_line(test.reason) end
   self:banner(word, colour, attempt.duration, text.escape(test.id), notes[1] and table.concat(notes, ", "))
   event = event or attempt
-  self.stream:write(blocks.failure(self.style, event, { output = false }))
-  if attempt.log and self:file(self.dir .. "/" .. attempt.log) then return end
+  local about = blocks.failure(self.style, event, { output = false })
+  self.stream:write(about)
+  local title = about ~= "" and ("  %s %s\n"):format(self.style:paint("bold", "output"), self.style.rule:rep(3))
+  if attempt.log and self:file(self.dir .. "/" .. attempt.log, title) then return end
   -- The file is gone or could not be written: the log has the beginning and the end.
   for _, stream in ipairs({ "stdout", "stderr" }) do
     self.stream:write(blocks.block(self.style, stream, attempt_log.text(event[stream])))
@@ -132,7 +135,8 @@ function Printer:test(test, log)
     if self.stream.dead then return end
     self:attempt(test, attempt, event_log.at(log, attempt.offset))
   end
-  if test.status == "not_run" then
+  local last = test.attempts[#test.attempts]
+  if test.status == "not_run" and not (last and last.status == "cancelled") then -- that tells why it did not end
     local word, colour = vocabulary.word("not_run")
     self:banner(word, colour, test.duration, text.escape(test.id),
       test.reason and text.first_line(test.reason))
@@ -140,21 +144,35 @@ function Printer:test(test, log)
 end
 
 function Printer:problem(problem)
-  local where = problem.id or problem.group or problem.sandbox
-  self:banner("ERROR", "red", 0, ("%s%s: %s"):format(text.escape(problem.kind or "?"),
-    where and " " .. text.escape(tostring(where)) or "",
-    text.first_line(tostring(problem.message or ""))))
+  local word, colour, about = vocabulary.problem(problem)
+  self:banner(word, colour, 0, ("%s: %s"):format(about, text.first_line(tostring(problem.message or ""))))
   self.stream:write(blocks.block(self.style, nil, problem.text or ""))
 end
 
---- Exit code 0; 4 when no test was chosen.
+--- Says that there is nothing to show, and returns the exit code: that nothing went wrong is no mistake, unless the
+--- question was about tests that do not exist.
+local function nothing(args, named)
+  local asked, states = args.test_regex or args.test and args.test[1], {}
+  for _, state in ipairs({ "failures", "errors", "flaky" }) do
+    if args[state] then states[#states + 1] = state == "flaky" and "flaky tests" or state end
+  end
+  if named == 0 and asked or not states[1] then
+    io.stderr:write("runner: the last run has no ", asked and "such test" or "tests", "\n")
+    return 4
+  end
+  io.stderr:write(("runner: no %s %s\n"):format(table.concat(states, ", "),
+    asked and "among these tests" or "in the last run"))
+  return 0
+end
+
+--- Exit code 0; 4 when there is no such test.
 ---@param args table
 ---@return integer exit code
 function M.run(args)
   local dir, log = last_run.find(args.output_dir, args.config)
   local state = assert(event_log.fold(log))
   check_names(state, args.test)
-  local chosen = chooser(args)
+  local is_named, has_state = choosers(args)
   local stream = args.stream or streams.open(1)
   local printer = setmetatable({
     dir = dir, stream = stream,
@@ -162,12 +180,15 @@ function M.run(args)
       colour = styles.wants_colour(args.color, stream.terminal, os.getenv), env = os.getenv,
     },
   }, Printer)
-  local shown = 0
+  local shown, named = 0, 0
   for _, test in ipairs(state.tests) do
     if stream.dead then break end
-    if chosen(test) then
-      shown = shown + 1
-      printer:test(test, log)
+    if is_named(test) then
+      named = named + 1
+      if has_state(test) then
+        shown = shown + 1
+        printer:test(test, log)
+      end
     end
   end
   if args.errors and not args.test_regex and #(args.test or {}) == 0 then
@@ -176,10 +197,7 @@ function M.run(args)
       printer:problem(problem)
     end
   end
-  if shown > 0 or stream.dead then return 0 end
-  local only_failures = args.failures and not (args.errors or args.flaky or args.test_regex or args.test)
-  io.stderr:write(("runner: the last run has no %s test\n"):format(only_failures and "failed" or "such"))
-  return 4
+  return shown > 0 and 0 or stream.dead and 0 or nothing(args, named)
 end
 
 return M

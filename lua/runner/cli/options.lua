@@ -36,18 +36,28 @@ end
 
 local function config_file(cmd)
   return cmd:option("-c --config"):argname("FILE"):convert(checked("--config", "path"))
-    :description("Configuration (default: runner.lua).")
+    :description("Configuration (default: runner.lua, here or above in the repository).")
 end
 
 local function targets(cmd)
   return cmd:argument("targets"):args("*"):argname("[CONFIG.lua] [NAME]")
     :description("A configuration, when it ends in .lua; then parts of names: only tests whose "
-      .. "name holds one of them.")
+      .. "name holds one of them. Where there is a runner.lua, a file that ends in _spec.lua or returns nothing "
+      .. "is a name, too.")
+end
+
+--- A group of a help text. Lists in it are taken apart.
+local function group(cmd, title, ...)
+  local elements = {}
+  for _, one in ipairs({ ... }) do
+    if one[1] then table.move(one, 1, #one, #elements + 1, elements) else elements[#elements + 1] = one end
+  end
+  cmd:group(title, table.unpack(elements))
 end
 
 --- Filter expressions, the shard, the last failures: what `run` and `collect` share.
 local function filters(cmd)
-  return
+  return {
     cmd:option("-E --filter"):argname("EXPR"):count("*"):target("expressions")
       :description("Only tests that this expression matches, as in 'tag(slow) and not test(/ui_.*/)'."),
     cmd:option("--shard"):argname("I/N"):convert(function(text)
@@ -60,15 +70,17 @@ local function filters(cmd)
     cmd:option("--replay-order"):argname("RUN")
       :description("In the order of an earlier run: its results folder or events.ndjson."),
     cmd:flag("--rerun-failed"):description("Only tests that did not pass in the last run."),
-    cmd:flag("--no-cache"):description("Find the tests anew, whatever was remembered.")
+    cmd:flag("--no-cache"):description("Find the tests anew, whatever was remembered."),
+  }
 end
 
-local function order_and_place(cmd)
-  return
+local function place(cmd)
+  return {
     cmd:option("--env"):argname("NAME=VALUE"):count("*"):convert(variable)
       :description("Set an environment variable of the tests. May be given again."),
     cmd:option("--copy-dir"):argname("LOCAL:REMOTE"):count("*"):target("copy_dirs")
-      :description("Copy a folder into each sandbox's own working folder. May be given again.")
+      :description("Copy a folder into each sandbox's own working folder. May be given again."),
+  }
 end
 
 --- --color, of every command that prints for people.
@@ -97,16 +109,13 @@ end
 ---@param cmd table argparse command
 function M.run(cmd)
   cmd:usage("Usage: runner run [CONFIG.lua] [NAME...] [OPTION...]")
-  cmd:group("What to run",
+  group(cmd, "What to run",
     targets(cmd),
     config_file(cmd),
     filters(cmd),
     cmd:flag("--collect-only"):description("List the tests instead of running them."),
     no_tests(cmd))
-  cmd:group("How to run it",
-    parallel(cmd),
-    seed(cmd),
-    order_and_place(cmd))
+  group(cmd, "How to run it", parallel(cmd), seed(cmd), place(cmd))
   cmd:group("Failures and time",
     cmd:option("--retries"):argname("N"):convert(checked("--retries", "count"))
       :description("Try a failed test that often again."),
@@ -137,8 +146,8 @@ end
 ---@param cmd table argparse command
 function M.collect(cmd)
   cmd:usage("Usage: runner collect [CONFIG.lua] [NAME...] [OPTION...]")
-  cmd:group("What to collect", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
-  cmd:group("How", parallel(cmd), seed(cmd), order_and_place(cmd))
+  group(cmd, "What to collect", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
+  group(cmd, "How", parallel(cmd), seed(cmd), place(cmd))
   cmd:group("Output",
     cmd:option("-f --format"):choices({ "text", "json" }):default("text"):show_default(false)
       :description("One name a line, or JSON (default: text)."),
@@ -163,7 +172,7 @@ end
 ---@param cmd table argparse command
 function M.plan(cmd)
   cmd:usage("Usage: runner plan [CONFIG.lua] [NAME...] [OPTION...]")
-  cmd:group("What would run", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
+  group(cmd, "What would run", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
   cmd:group("What to find out",
     parallel_list(cmd),
     cmd:option("--deadline"):argname("TIME"):convert(checked("--deadline", "duration"))
@@ -176,7 +185,7 @@ end
 ---@param cmd table argparse command
 function M.simulate(cmd)
   cmd:usage("Usage: runner simulate EVENTS.ndjson [OPTION...]")
-  cmd:argument("log"):argname("EVENTS.ndjson"):description("The event log of a run.")
+  cmd:argument("EVENTS.ndjson"):target("log"):description("The event log of a run.")
   cmd:group("Other settings",
     parallel_list(cmd),
     cmd:option("--retries"):argname("N"):convert(checked("--retries", "count"))
@@ -262,12 +271,28 @@ function M.apply(config, args)
   end
 end
 
+--- The names that expressions may ask for: a framework that the configuration does not use is no mistake.
+local function names_of(config)
+  local known, seen = { group = {}, framework = {} }, {}
+  local function add(framework)
+    if not seen[framework] then table.insert(known.framework, framework) end
+    seen[framework] = true
+  end
+  for _, name in ipairs(require("runner.plugin").builtin.framework) do add(name) end
+  for _, group in ipairs(config.groups) do
+    table.insert(known.group, group.name)
+    add(group.framework.name)
+  end
+  return known
+end
+
 --- What the command line selects.
 local function select_of(config, args, names)
   local expression, select = require("runner.select.expression"), require("runner.select")
+  local known = args.expressions and args.expressions[1] and names_of(config)
   local selection = { names = names, expressions = {}, shard = args.shard, rerun = args.rerun_failed }
   for i, text in ipairs(args.expressions or {}) do
-    selection.expressions[i] = expression.parse(text, config.predicates)
+    selection.expressions[i] = expression.parse(text, config.predicates, known)
   end
   if args.replay_order then selection.replay = require("runner.select.replay").read(args.replay_order) end
   if args.shard then
@@ -293,19 +318,45 @@ function M.past(config, history)
   return past
 end
 
+--- Tells whether the first argument names the configuration. A file of tests in Lua does not: a spec, or what can
+--- return no settings.
+---@param target string
+---@param found string? the configuration that is read when none is named
+---@return boolean
+local function names_config(target, found)
+  if not target:find("%.lua$") then return false end
+  local is_spec = target:find("_spec%.lua$")
+  if is_spec and found then return false end
+  local text = (is_spec or found) and require("runner.config.modules").read(target)
+  if not text then return not is_spec end
+  if not load(text, "=", "t") or require("runner.config.source").may_return(text) then return true end
+  if not is_spec then
+    io.stderr:write(("runner: %s returns nothing, so it is taken for a part of names; -c %s takes it for the "
+      .. "configuration\n"):format(target, target))
+  end
+  return false
+end
+
 --- The configuration that the command line asks for, flags applied. Raises errors of kind "config", "usage".
----@param args table
+---@param args table `config_target` is set to the argument that names the configuration
 ---@return runner.Config
 function M.load(args)
-  local name, names = args.config, {}
+  local configs = require("runner.config")
+  local name, names, found = args.config, {}, nil
+  if not name then found = configs.find() end
   for i, target in ipairs(args.targets or {}) do
-    if i == 1 and not name and target:find("%.lua$") then
-      name = target
+    if i == 1 and not name and names_config(target, found) then
+      name, args.config_target = target, target
     else
-      names[#names + 1] = target
+      -- Ids hold paths as the frameworks write them.
+      local plain = target:gsub("^%./+", "")
+      names[#names + 1] = plain ~= target and require("luv").fs_stat(plain) and plain or target
     end
   end
-  local config = require("runner.config").load(name)
+  if not name and found and found ~= configs.DEFAULT and not args.quiet then
+    io.stderr:write(("runner: there is no %s here; using %s\n"):format(configs.DEFAULT, found))
+  end
+  local config = configs.load(name or found)
   config.selection = select_of(config, args, names)
   M.apply(config, args)
   return config

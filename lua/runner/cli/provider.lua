@@ -15,8 +15,9 @@ local WIDTH = 66
 ---@param cmd table argparse command
 function M.configure(cmd)
   cmd:usage("Usage: runner provider test FILE.lua|NAME [--option KEY=VALUE...]")
-  cmd:argument("what"):choices({ "test" }):description("test: run the contract against a real sandbox.")
-  cmd:argument("provider"):argname("FILE.lua|NAME"):description("A provider's file, or its name.")
+  cmd:argument("ACTION"):target("action"):argname("ACTION"):choices({ "test" })
+    :description("test: run the contract against a real sandbox.")
+  cmd:argument("FILE.lua|NAME"):target("provider"):description("A provider's file, or its name.")
   cmd:option("-o --option"):argname("KEY=VALUE"):count("*"):target("options")
     :description("An option of the provider. Give lists item by item, tables as KEY.NAME=VALUE.")
   cmd:option("--only"):argname("TEXT"):description("Only checks whose name holds this text.")
@@ -91,7 +92,7 @@ function M.run(args)
     colour = styles.wants_colour(args.color, uv.guess_handle(1) == "tty", os.getenv), env = os.getenv,
   }
   local count = { holds = 0, fails = 0, absent = 0 }
-  io.stdout:write(("The contract of providers, against %s:\n"):format(plugin.name))
+  local heading = ("The contract of providers, against %s:\n"):format(plugin.name)
   require("runner.contract").check(bound, {
     dir = dir,
     only = args.only,
@@ -100,8 +101,9 @@ function M.run(args)
     end,
     on_result = function(result)
       count[result.status] = count[result.status] + 1
-      io.stdout:write(line_of(result, style), "\n")
+      io.stdout:write(heading, line_of(result, style), "\n")
       io.stdout:flush()
+      heading = ""
     end,
   })
   io.stdout:write(("%d hold, %d fail, %d absent\n"):format(count.holds, count.fails, count.absent))

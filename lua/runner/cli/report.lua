@@ -9,6 +9,7 @@ local console = require("runner.report.console")
 local junit = require("runner.report.junit")
 local options = require("runner.cli.options")
 local results_dir = require("runner.report.results_dir")
+local text = require("runner.text")
 local trace = require("runner.report.trace")
 
 local M = {
@@ -46,13 +47,16 @@ function M.run(args)
   local timeline = results_dir.trace(log) or args.trace and results_dir.REPORTS.trace
   if timeline then reports[3] = trace.new { path = dir .. "/" .. timeline } end
   local bus = events.new { reports = reports }
+  local failure
   for event in assert(event_log.complete(log)) do
     bus:emit(event)
+    failure = event.event == "run_finished" and event.error
   end
   bus:close()
   for _, report in ipairs({ table.unpack(reports, 2) }) do
     if bus.told[report] then errors.raise("config", ("the %s report could not be written"):format(report.name)) end
   end
+  if failure then io.stderr:write("runner: the run failed: ", text.multiline(tostring(failure)), "\n") end
   return 0
 end
 

@@ -20,8 +20,8 @@ local function rerun_command(config, args)
   local words = { "runner", "run" }
   if args.config then
     table.move({ "-c", args.config }, 1, 2, #words + 1, words)
-  elseif args.targets[1] and args.targets[1]:find("%.lua$") then
-    words[#words + 1] = args.targets[1]
+  elseif args.config_target then
+    words[#words + 1] = args.config_target
   elseif config.path:match("[^/]*$") ~= require("runner.config").DEFAULT then
     words[#words + 1] = config.path
   end

@@ -29,10 +29,10 @@ function M.run(args)
   local recording = require("runner.simulate").read(args.log)
   local plan, show = require("runner.plan"), require("runner.plan.show")
   alter(recording.tests, args)
-  local local_run = recording.sandboxes == 1
+  local is_local = recording.provider == "local"
   local pool = {
     name = "simulated", start = args.start or recording.start, fixed_cost = args.fixed_cost or 0, price = args.price,
-    slots = not local_run and math.max(1, recording.parallel // recording.sandboxes) or nil,
+    slots = not is_local and math.max(1, recording.parallel // recording.sandboxes) or nil,
     policies = args.individual and setmetatable({}, { __index = function(policies, group)
       policies[group] = { individual = true }
       return policies[group]
@@ -44,11 +44,13 @@ function M.run(args)
     recording.sandboxes, recording.sandboxes == 1 and "" or "es"))
   local predictions = {}
   for i, n in ipairs(args.parallel_list or { recording.parallel }) do
-    predictions[i] = plan.predict(recording.tests, pool, n, { retries = args.retries or 0, keep = true })
+    predictions[i] = plan.predict(recording.tests, pool, n, {
+      retries = args.retries or math.max(recording.retries, args.failure_rate and 1 or 0), keep = true,
+    })
   end
   show.table(write, predictions)
   local one = predictions[#predictions]
-  if #predictions == 1 then show.critical(write, one, plan.critical_path(one.run), recording.tests) end
+  if #predictions == 1 then show.critical(write, one, plan.critical_path(one.run, pool), recording.tests) end
   io.stdout:flush()
   return 0
 end

@@ -104,10 +104,11 @@ function M.read(checker, framework, groups, settings)
   if framework ~= nil and groups ~= nil then
     checker:problem({ "framework" }, "set either framework or groups, not both")
     return {}
+  elseif framework ~= nil and not is_framework(framework) then
+    checker:bound("framework", framework, { "framework" }) -- notes what is wrong with it
+    return {}
   elseif framework ~= nil then
-    local bound = checker:bound("framework", framework, { "framework" })
-    local group = bound and read_group(checker, bound, { "framework" }, bound.name, settings)
-    return { group }
+    return { read_group(checker, framework, { "framework" }, nil, settings) }
   elseif groups == nil then
     checker:problem({}, NO_GROUPS)
     return {}

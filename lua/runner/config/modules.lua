@@ -5,6 +5,7 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
+local file_names = require("runner.file").names
 
 local M = {}
 
@@ -13,7 +14,10 @@ local M = {}
 ---@field env table globals of the configuration and of the user's modules
 ---@field require fun(name: string): any
 ---@field path fun(name: string): string? the user's file for a module
+---@field plugins fun(kind: runner.PluginKind): string[] names of the user's plug-ins
 ---@field files table<string, true> chunk names of all the user's files that were loaded
+---@field main string? chunk name of the first of them: the configuration
+---@field undefined table<string, integer> globals that the configuration read and nobody had set → line
 
 --- Read a file as Lua source text.
 ---@param path string
@@ -40,8 +44,15 @@ function M.read(path)
 end
 
 -- Standard Lua, and nothing that ends the process or spoils machine-readable output on stdout.
-local function new_globals()
-  local env = setmetatable({}, { __index = _G })
+local function new_globals(modules)
+  local env = setmetatable({}, { __index = function(_, name)
+    local value = _G[name]
+    if value == nil and type(name) == "string" then
+      local reader = debug.getinfo(2, "Sl")
+      if reader and reader.source == modules.main then modules.undefined[name] = reader.currentline end
+    end
+    return value
+  end })
   env._G = env
   env.os = setmetatable({
     exit = function()
@@ -62,7 +73,8 @@ end
 ---@param dir string absolute
 ---@return runner.Modules
 function M.new(dir)
-  local modules = { dir = dir, env = new_globals(), files = {} }
+  local modules = { dir = dir, files = {}, undefined = {} }
+  modules.env = new_globals(modules)
   local loaded, loading = {}, {}
 
   function modules.path(name)
@@ -81,6 +93,17 @@ function M.new(dir)
     end
   end
 
+  function modules.plugins(kind)
+    local names = {}
+    for _, base in ipairs({ dir .. "/.runner/", dir .. "/" }) do
+      for _, file in ipairs(file_names(base .. kind .. "s")) do
+        local name = file:gsub("%.lua$", "")
+        if modules.path(kind .. "s." .. name) then names[#names + 1] = name end
+      end
+    end
+    return names
+  end
+
   --- Compile one of the user's files.
   function modules.load(path, shown)
     local source, why = M.read(path)
@@ -88,6 +111,7 @@ function M.new(dir)
       return nil, why
     end
     modules.files["@" .. shown] = true
+    modules.main = modules.main or "@" .. shown
     return load(source, "@" .. shown, "t", modules.env)
   end
 
@@ -104,8 +128,8 @@ function M.new(dir)
         -- The list of every place that was searched says nothing to the writer of a configuration.
         if type(result) == "string" then
           if result:find(("module '%s' not found:"):format(name), 1, true) == 1 then
-            error(("module %q not found: not beside the configuration (%s), not built in")
-              :format(name, dir), 2)
+            error(("module %q not found: not beside the configuration (%s), not built in%s")
+              :format(name, dir, require("runner.config.missing").module(name, modules)), 2)
           end
           result = result:gsub("(module '[^']*' not found):.*$", "%1")
         end

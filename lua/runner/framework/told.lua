@@ -18,6 +18,7 @@ local channel = require("runner.framework.channel")
 local mark = require("runner.mark")
 local outcome = require("runner.framework.outcome")
 local tails = require("runner.framework.tail")
+local unique = require("runner.framework.unique")
 
 local M = {}
 
@@ -82,15 +83,12 @@ end
 ---@param text string the whole output
 ---@return runner.ToldList
 function M.list(border, text)
-  local list, rest, seen = { tests = {}, problems = {}, whole = false }, {}, {}
+  local list, rest, id_of = { tests = {}, problems = {}, whole = false }, {}, unique.ids()
   channel.bordered(border, function(message)
     if message.test then
-      local id = ("%s > %s"):format(message.file, message.name)
-      seen[id] = (seen[id] or 0) + 1
-      if seen[id] > 1 then id = ("%s#%d"):format(id, seen[id]) end
       table.insert(list.tests, {
-        id = id, name = message.name, file = message.file, line = math.tointeger(message.line), tags = message.tags,
-        key = message.test,
+        id = id_of(("%s > %s"):format(message.file, message.name)), name = message.name, file = message.file,
+        line = math.tointeger(message.line), tags = message.tags, key = message.test,
       })
     elseif message.outside then
       table.insert(list.problems, M.problem(message, "collection"))

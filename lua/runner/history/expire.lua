@@ -5,7 +5,7 @@ local format = require("runner.history.format")
 
 local M = {}
 
-local DAY_S = 86400
+local DAY_S = 86400.0
 local GONE_DAYS = 90 -- unseen, and a whole run of its group was without it
 local WHOLE_RUNS = 30 -- so many were without it, at any time
 local LOST_DAYS = 365 -- nothing tells of its group any more

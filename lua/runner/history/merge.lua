@@ -60,18 +60,22 @@ end
 ---@return runner.history.Test
 function M.test(base, ours, theirs, limit, speeds)
   local newer = theirs.last[1] > ours.last[1] and theirs or ours
-  local n = {}
-  for i = 1, 2 do
-    -- Without a base it is unknown which runs both have counted.
-    n[i] = count(base and base.n[i] or math.min(ours.n[i], theirs.n[i]), ours.n[i], theirs.n[i])
-  end
+  local n, seen = {}, { 0, 0 }
   local test = {
     s = newer.s, p95 = newer.p95, last = newer.last, file = newer.file, n = n, samples = {},
     flaky = keys(ours.flaky, theirs.flaky, limit),
   }
   for _, outcome in ipairs(format.OUTCOMES) do
     local most = outcome == "skipped" and 1 or limit
-    test.samples[outcome] = M.samples(ours.samples[outcome], theirs.samples[outcome], most)
+    local samples = M.samples(ours.samples[outcome], theirs.samples[outcome], most)
+    local which = outcome == "passed" and 1 or outcome ~= "skipped" and 2
+    if which and samples then seen[which] = seen[which] + #samples // 2 end
+    test.samples[outcome] = samples
+  end
+  for i = 1, 2 do
+    -- Without a base it is unknown which runs both have counted: no fewer than can be seen.
+    local common = base and base.n[i] or math.min(ours.n[i], theirs.n[i])
+    n[i] = math.max(count(common, ours.n[i], theirs.n[i]), seen[i])
   end
   estimate.enter(test, speeds)
   return test

@@ -61,8 +61,8 @@ function M.critical(write, one, path, tests)
   end)
   write("\nTests that hold it back:\n")
   for i = 1, math.min(10, #slowest) do
-    write(("  %8s  %4.1f%% of the run  %s\n"):format(time(slowest[i].duration), slowest[i].duration / one.wall * 100,
-      text.escape(slowest[i].id)))
+    local part = one.wall > 0 and slowest[i].duration / one.wall or 0
+    write(("  %8s  %4.1f%% of the run  %s\n"):format(time(slowest[i].duration), part * 100, text.escape(slowest[i].id)))
   end
 end
 

@@ -18,6 +18,7 @@ local vocabulary = require("runner.report.vocabulary")
 
 local M = {}
 
+local DEFAULT_CONFIG = require("runner.config").DEFAULT
 local name_limit = 400 -- bytes of a name in a line; ids with whole documents as parameters exist
 local quiet_spell = 60 -- seconds without a line after which one says that the run is alive
 
@@ -27,6 +28,7 @@ local quiet_spell = 60 -- seconds without a line after which one says that the r
 ---@field state table what the summary will tell
 ---@field last table<string, table> test id → `attempt_finished` that `test_finished` will tell
 ---@field slow table<string, true> running tests already told to be slow
+---@field unclean table<string, true> tests that a leak found later does not make leaky: known to be, or failed
 ---@field now number time of the latest event
 ---@field started number time of the first
 local Console = { name = "console" }
@@ -54,7 +56,7 @@ function M.new(options)
     rerun = options.rerun,
     quiet = options.quiet,
     verbose = options.verbose and not options.quiet,
-    last = {}, slow = {}, skips = 0,
+    last = {}, slow = {}, unclean = {}, skips = 0,
     state = {
       flaky = {}, failures = { count = 0 }, quarantined = { count = 0 }, slowest = {}, problems = {}, not_run = {},
     },
@@ -179,6 +181,11 @@ function Console:_beat()
   self:print(self.progress:alive((uv.now() - self.progress.began) / 1000))
 end
 
+-- Numbers that come from a log on disk are floats.
+local function whole(number)
+  return math.tointeger(number) or 0
+end
+
 local function relative(path)
   local cwd = uv.cwd() .. "/"
   return type(path) == "string" and path:sub(1, #cwd) == cwd and path:sub(#cwd + 1) or path
@@ -192,7 +199,7 @@ function Console:on_run_started(event)
 end
 
 function Console:on_discovered(event)
-  self.progress.total = event.tests or 0
+  self.progress.total, self.progress.is_known = whole(event.tests), true
   local groups = {}
   for name, count in pairs(event.groups or {}) do
     groups[#groups + 1] = ("%s %d"):format(name, count)
@@ -202,7 +209,7 @@ function Console:on_discovered(event)
   if self.quiet then return end
   local notes = {}
   if #groups > 1 then notes[1] = table.concat(groups, ", ") end
-  if (event.deselected or 0) > 0 then notes[#notes + 1] = event.deselected .. " deselected" end
+  if whole(event.deselected) > 0 then notes[#notes + 1] = whole(event.deselected) .. " deselected" end
   if self.seed then notes[#notes + 1] = ("seed %d"):format(self.seed) end
   self:print(("%s\n%s %s%s%s\n"):format(self.style.rule:rep(12),
     self.style:status("green", "Starting"),
@@ -226,7 +233,7 @@ function Console:on_sync(event)
   if not self.verbose then return end
   self:print(("%s %s: %s, %s sent (%d bytes)\n"):format(self.style:status("cyan", "SYNC"),
     text.escape(tostring(event.sandbox)), vocabulary.plural(event.files or 0, "file"),
-    event.sent_files or 0, event.sent_bytes or 0))
+    whole(event.sent_files), whole(event.sent_bytes)))
 end
 
 function Console:on_artifact(event)
@@ -247,12 +254,13 @@ function Console:on_run_finished(event)
   self.live = nil
   local state = self.state
   state.counts, state.tests = self.progress.counts, self.progress.done
+  if event.error and self.progress.done == 0 then return end -- nothing ran: what went wrong is told by who raised it
   state.failed = event.exit_code ~= 0 and event.exit_code ~= 2
   state.duration = event.duration or self.now - self.started
   state.interrupted, state.incomplete, state.stopped = event.interrupted, event.incomplete, event.stopped
   self:print(summary.render(self.style, state, {
     columns = (self:size()), verbose = self.verbose,
-    rerun = self.rerun or { "runner", "run", self.config },
+    rerun = self.rerun or { "runner", "run", self.config ~= DEFAULT_CONFIG and self.config or nil },
   }))
 end
 

@@ -33,7 +33,7 @@ local types = { timed_out = "timeout", crashed = "crash" }
 ---@field name string
 ---@field file string?
 ---@field line integer?
----@field status string final state of a test, or "problem"
+---@field status string final state of a test, "cancelled" (stopped while it ran), or "problem"
 ---@field kind string? of a problem; "xfail" of a skip
 ---@field reason string? why skipped, why not run, what the problem is
 ---@field quarantine string|true|nil why its failure does not count
@@ -150,6 +150,7 @@ function handlers.attempt_finished(self, event)
     record.kind = event.xfail and "xfail" or nil
     record.reason = cut(event.reason)
   end
+  record.cancelled = event.status == "cancelled"
   if not retry.FAILURE[event.status] then return end
   record.failures = record.failures or {}
   local signal = signals.name(event.signal)
@@ -166,7 +167,7 @@ end
 function handlers.test_finished(self, event)
   local record = self.tests[event.id]
   if not record then return end
-  record.status = event.status
+  record.status = event.status == "not_run" and record.cancelled and "cancelled" or event.status
   record.quarantine = retry.FAILURE[event.status] and event.quarantine or nil
   record.duration = event.duration or 0
   if event.reason then record.reason = cut(event.reason) end
@@ -191,6 +192,10 @@ end
 
 function handlers.run_finished(self, event)
   self.duration = event.duration or 0
+  -- Else a run that found no tests because its configuration is wrong would look like one that has none.
+  if event.error then
+    handlers.problem(self, { kind = "config", id = "runner", message = string_of(event.error) })
+  end
 end
 
 --- Writes the report beside its path and renames it, so that nobody reads half of one. Raises when

@@ -14,7 +14,7 @@ local M = {}
 local function class_of(record)
   local status = record.status
   if status == "skipped" or record.quarantine then return "skipped" end
-  if status == "not_run" or status == "problem" then return "errors" end
+  if status == "not_run" or status == "cancelled" or status == "problem" then return "errors" end
   if retry.FAILURE[status] then return "failures" end
   return "passed"
 end
@@ -144,8 +144,8 @@ local function write_testcase(write, record, details)
   elseif record.status == "skipped" then
     write("<skipped message=", xml.attribute(record.reason or ""))
     write(record.kind and ' type="xfail"' or "", "/>\n")
-  elseif record.status == "not_run" then
-    write('<error type="not run" message=',
+  elseif record.status == "not_run" or record.status == "cancelled" then
+    write("<error type=", xml.attribute(record.status == "not_run" and "not run" or record.status), " message=",
       xml.attribute(record.reason or "the test did not run"), "/>\n")
   elseif record.status == "problem" then
     write("<error type=", xml.attribute(record.kind), " message=", xml.attribute(record.reason),

@@ -17,11 +17,13 @@ local words = {
   cancelled = { "CANCELLED", "CANCEL", "yellow" },
 }
 
--- Final states in the order in which a summary names them; failures in quarantine are a state of their own.
+-- Final states in the order in which a summary names them. Failures in quarantine are a state of their own, and so
+-- are tests that were stopped while they ran, which the events call not run.
 M.counted = {
   { "passed", "passed", "green" }, { "failed", "failed", "red" },
   { "timed_out", "timed out", "red" }, { "crashed", "crashed", "red" },
-  { "not_run", "not run", "red" }, { "quarantined", "quarantined", "yellow" }, { "skipped", "skipped", "cyan" },
+  { "cancelled", "cancelled", "red" }, { "not_run", "not run", "red" },
+  { "quarantined", "quarantined", "yellow" }, { "skipped", "skipped", "cyan" },
 }
 
 --- Why a failure does not count.
@@ -40,6 +42,18 @@ function M.word(status, try)
   local entry = words[status] or { status:upper(), status:upper(), "yellow" }
   if try then return ("TRY %d %s"):format(try, entry[2]), entry[3] end
   return entry[1], entry[3]
+end
+
+--- The word for a problem, its colour, and what it is about.
+---@param problem table the event
+---@return string word
+---@return string colour
+---@return string about
+function M.problem(problem)
+  local where = problem.id or problem.group or problem.sandbox
+  local about = where and text.escape(tostring(where))
+  if problem.kind == "leak" then return "LEAK", "yellow", about or "a process" end
+  return "ERROR", "red", text.escape(tostring(problem.kind or "?")) .. (about and " " .. about or "")
 end
 
 --- `[   0.005s]`

@@ -23,6 +23,8 @@ local MAX_DEPTH = 200
 ---@field uses_past boolean? needs the results of earlier runs
 ---@field text string? of the whole, at the root
 
+---@alias runner.KnownNames table<"group"|"framework", string[]> what a configuration has
+
 ---@class runner.ExpressionContext
 ---@field past runner.Past? results of earlier runs
 ---@field changed (fun(ref: string): table<string, true>)? files that differ from a commit; may await
@@ -103,6 +105,20 @@ local function on_text(default, subjects)
   end
 end
 
+--- A matcher of names that are known beforehand: one that matches none of them is a mistake.
+local function on_name(kind, subject)
+  local make = on_text("glob", function(test, matches) return matches(subject(test)) end)
+  return function(argument, known)
+    local matches = argument ~= "" and known and known[kind] and matcher(argument, "glob")
+    local found = not matches
+    for _, name in ipairs(matches and known[kind] or {}) do found = found or matches(name) end
+    if found then return make(argument) end
+    local hint = suggest.hint(argument:gsub("^[=~#]", ""), known[kind])
+    return nil, ("there is no such %s%s"):format(kind, hint ~= "" and hint
+      or ("; the %ss are %s"):format(kind, table.concat(known[kind], " ")))
+  end
+end
+
 local function constant(value)
   return function(argument)
     if argument ~= "" then return nil, "it takes no argument" end
@@ -114,8 +130,8 @@ local predicates = {
   all = constant(true),
   none = constant(false),
   test = on_text("contains", function(test, matches) return matches(test.id) or matches(test.name or test.id) end),
-  group = on_text("glob", function(test, matches) return matches(test.group) end),
-  framework = on_text("glob", function(test, matches) return matches(test.framework or "") end),
+  group = on_name("group", function(test) return test.group end),
+  framework = on_name("framework", function(test) return test.framework or "" end),
   file = on_text("glob", function(test, matches) return test.file ~= nil and matches(test.file) end),
   tag = on_text("glob", function(test, matches)
     for _, tag in ipairs(test.tags or {}) do
@@ -261,7 +277,7 @@ function Parser:predicate()
   end
   self.at = start + #name
   if not self:accept("(") then self:fail(self.at, "expected ( after %s", name) end
-  local compile, uses_past = make(self:argument())
+  local compile, uses_past = make(self:argument(), self.names)
   if not compile then self:fail(start, "%s(): %s", name, uses_past) end
   self.uses_past = self.uses_past or uses_past
   return { op = "predicate", compile = compile }
@@ -295,9 +311,10 @@ end
 --- Reads an expression. Raises an error of kind "usage" that shows where it is wrong.
 ---@param text string
 ---@param known table<string, any>? names of the configuration's own predicates
+---@param names runner.KnownNames? what group() and framework() may name; without it, anything
 ---@return runner.Expression
-function M.parse(text, known)
-  local parser = setmetatable({ text = text, at = 1, known = known or {} }, Parser)
+function M.parse(text, known, names)
+  local parser = setmetatable({ text = text, at = 1, known = known or {}, names = names }, Parser)
   local root = parser:either(1)
   parser:skip_space()
   if parser.at <= #text then parser:fail(parser.at, "expected and, or, or the end") end

@@ -2,6 +2,7 @@
 
 local event_log = require("runner.event_log")
 local results_dir = require("runner.report.results_dir")
+local retry = require("runner.retry")
 
 local M = {}
 
@@ -19,6 +20,18 @@ Past.__index = Past
 function M.load(dir, history)
   local state = event_log.fold(dir .. "/" .. results_dir.EVENTS)
   return setmetatable({ tests = state and state.by_id or {}, history = history, exists = state ~= nil }, Past)
+end
+
+--- How many tests the last run had, and how many of them failed(latest) means.
+---@return integer tests
+---@return integer failed
+function Past:counts()
+  local tests, failed = 0, 0
+  for _, state in pairs(self.tests) do
+    tests = tests + 1
+    if state.status == "not_run" or retry.FAILURE[state.status] then failed = failed + 1 end
+  end
+  return tests, failed
 end
 
 --- How the test ended in the last run, nil when it was not part of it.

@@ -11,7 +11,7 @@ local M = {}
 ---@return table<string, integer> place by test id
 function M.read(name)
   local events, message = event_log.read(results_dir.log(name))
-  if not events then errors.raise("usage", ("--replay-order: cannot read %s: %s"):format(name, message)) end
+  if not events then errors.raise("usage", "--replay-order: cannot read " .. message) end
   local places, n = {}, 0
   for event in events do
     if event.event == "attempt_started" and event.id and not places[event.id] then

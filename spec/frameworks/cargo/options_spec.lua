@@ -122,25 +122,33 @@ describe("frameworks.cargo", function()
     found({ ["sample$passes"] = "passed" })
   end))
 
-  it("asks a harness of the project's own each time what it has", async(function()
-    cargo.need(pending)
-    local dir = cargo.new({
-      ["Cargo.toml"] = '[[test]]\nname = "files"\nharness = false\n',
-      ["tests/files.rs"] = [[fn main() {
-        let words: Vec<String> = std::env::args().collect();
-        if !words.contains(&"--list".to_string()) || words.contains(&"--ignored".to_string()) { return }
-        for entry in std::fs::read_dir("data").unwrap() {
-          println!("{}: test", entry.unwrap().file_name().to_str().unwrap());
-        }
-      }]],
-      ["data/one"] = "",
-    }, 'test = "files"')
-    cargo.run(dir)
-    assert.are.same({ "sample::files$one" }, ids(dir))
-    project.write(dir, { ["data/two"] = "" })
-    cargo.run(dir)
-    assert.are.same({ "sample::files$one", "sample::files$two" }, ids(dir))
-  end))
+  for words, count in pairs({
+    ["words of its own"] = "", ["those of libtest"] = 'println!("\\n{n} tests, 0 benchmarks")',
+  }) do
+    it("asks a harness of the project's own, in " .. words .. ", each time what it has", async(function()
+      cargo.need(pending)
+      local dir = cargo.new({
+        ["Cargo.toml"] = '[[test]]\nname = "files"\nharness = false\n',
+        ["tests/files.rs"] = ([[#[allow(unused)] fn main() {
+          let words: Vec<String> = std::env::args().collect();
+          if !words.contains(&"--list".to_string()) { return }
+          let mut n = 0;
+          for entry in std::fs::read_dir("data").unwrap() {
+            if words.contains(&"--ignored".to_string()) { break }
+            println!("{}: test", entry.unwrap().file_name().to_str().unwrap());
+            n += 1;
+          }
+          COUNT
+        }]]):gsub("COUNT", count),
+        ["data/one"] = "",
+      }, 'test = "files"')
+      cargo.run(dir)
+      assert.are.same({ "sample::files$one" }, ids(dir))
+      project.write(dir, { ["data/two"] = "" })
+      cargo.run(dir)
+      assert.are.same({ "sample::files$one", "sample::files$two" }, ids(dir))
+    end))
+  end
 
   it("blames the tests that hang or crash in a process of many, and runs the others", async(function()
     cargo.need(pending)

@@ -86,13 +86,15 @@ end
 function Progress:_head(columns)
   local counts = self.counts
   local bad = failed(counts)
+  if not self.is_known and columns < narrow then return { { "collecting" .. self.style.ellipsis, "green" } } end
   local colour = bad > 0 and "red" or "green"
   local share = ("%d/%d"):format(self.done, self.total)
   if columns < narrow then
     return { { share, colour }, { bad > 0 and (" %d failed"):format(bad) or "", "red" } }
   end
-  local label = ("%12s"):format("Running")
+  local label = ("%12s"):format(self.is_known and "Running" or "Collecting")
   local clock = (" [ %s] "):format(vocabulary.clock((uv.now() - self.began) / 1000))
+  if not self.is_known then return { { label, colour }, { clock }, { "the tests" .. self.style.ellipsis } } end
   local words = { { ("%s: %d running, %d passed"):format(share, self.running_count,
     (counts.passed or 0) + (counts.flaky or 0)) } }
   if bad > 0 then words[#words + 1] = { (", %d failed"):format(bad), "red" } end
@@ -134,16 +136,19 @@ end
 
 --- One line of counters.
 ---@param elapsed number seconds
+---@param running boolean? with the number of running tests
 ---@return string line
-function Progress:counter(elapsed)
+function Progress:counter(elapsed, running)
   local percent = self.total > 0 and self.done * 100 // self.total or 0
-  return ("%s %s %d/%d: %d running, %s\n"):format(
+  return ("%s %s %d/%d: %s%s\n"):format(
     self.style:status("blue", ("[%3d%%]"):format(percent)), vocabulary.duration(elapsed),
-    self.done, self.total, self.running_count, summary.counts(self.style, self.counts))
+    self.done, self.total, running and ("%d running, "):format(self.running_count) or "",
+    summary.counts(self.style, self.counts))
 end
 
 --- The counter line if one is due after a test ended: at every tenth of the tests, though at most
---- one a second, and at least one every five seconds.
+--- one a second, and at least one every five seconds. How many run is left out: what has just ended is
+--- not replaced yet.
 ---@param elapsed number seconds since the start
 ---@return string? line
 function Progress:due(elapsed)
@@ -160,10 +165,13 @@ end
 ---@param elapsed number seconds since the start
 ---@return string lines
 function Progress:alive(elapsed)
+  if not self.is_known then
+    return ("%s %s the tests%s\n"):format(self.style:status("blue", "Collecting"), vocabulary.duration(elapsed),
+      self.style.ellipsis)
+  end
   local oldest = self:oldest(1)[1]
-  if not oldest then return self:counter(elapsed) end
-  return self:counter(elapsed) .. ("%13slongest: %s %s\n"):format("",
-    vocabulary.duration((uv.now() - oldest.since) / 1000), self.name(oldest.id))
+  return self:counter(elapsed, true) .. (not oldest and "" or ("%13slongest: %s %s\n"):format("",
+    vocabulary.duration((uv.now() - oldest.since) / 1000), self.name(oldest.id)))
 end
 
 return M

@@ -78,13 +78,14 @@ local function tell_failure(console, event, last)
 end
 
 -- After an interruption these are thousands: told once, by reason, in the summary.
-local function note_not_run(console, event)
+local function note_not_run(console, event, status)
   local groups = console.state.not_run
   local reason = text.first_line(event.reason or "no reason was given")
-  local group = groups[reason]
+  local key = status .. reason
+  local group = groups[key]
   if not group then
-    group = { reason = reason, count = 0, names = {} }
-    groups[reason] = group
+    group = { reason = reason, count = 0, names = {}, word = vocabulary.word(status) }
+    groups[key] = group
     groups[#groups + 1] = group
   end
   group.count = group.count + 1
@@ -101,9 +102,9 @@ local function tell_skip(console, event, last)
     end
     return
   end
-  local reason = event.reason or last and last.reason
+  local reason = text.first_line(tostring(event.reason or last and last.reason or ""))
   console:print(console:line(last and last.xfail and "XFAIL" or "SKIP", "cyan", event.duration,
-    event.id, { note = reason and text.first_line(reason) }))
+    event.id, { note = reason ~= "" and reason or nil }))
 end
 
 local function tell_pass(console, event, last)
@@ -112,7 +113,10 @@ local function tell_pass(console, event, last)
   local leaks = last and last.leaks
   local leaky = leaks and next(leaks) ~= nil
   if slow then counts.slow = counts.slow + 1 end
-  if leaky then counts.leaky = counts.leaky + 1 end
+  if leaky then
+    counts.leaky = counts.leaky + 1
+    console.unclean[event.id] = true
+  end
   if event.status == "flaky" then
     table.insert(console.state.flaky, {
       word = ("FLAKY %d/%d"):format(event.attempts, event.max_attempts or event.attempts),
@@ -149,17 +153,19 @@ end
 
 function M.test_finished(console, event)
   local status, id = event.status, event.id
-  console.progress:stop(id)
-  console.progress:finish(event.quarantine and retry.FAILURE[status] and "quarantined" or status)
   local last = console.last[id]
   console.last[id] = nil
+  if status == "not_run" and last and last.status == "cancelled" then status = "cancelled" end
+  console.progress:stop(id)
+  console.progress:finish(event.quarantine and retry.FAILURE[status] and "quarantined" or status)
   if status == "passed" or status == "flaky" then
     tell_pass(console, event, last)
   elseif status == "skipped" then
     tell_skip(console, event, last)
-  elseif status == "not_run" then
-    note_not_run(console, event)
+  elseif status == "not_run" or status == "cancelled" then
+    note_not_run(console, event, status)
   else
+    console.unclean[id] = true
     tell_failure(console, event, last)
   end
   console.slow[id] = nil
@@ -170,16 +176,27 @@ function M.test_finished(console, event)
 end
 
 function M.problem(console, event)
-  local leak = event.kind == "leak"
-  local colour = leak and "yellow" or "red"
-  local where = event.id or event.group or event.sandbox
-  local line = ("%s %s%s: %s\n"):format(console.style:status(colour, leak and "LEAK" or "ERROR"),
-    text.escape(tostring(event.kind)), where and " " .. text.escape(tostring(where)) or "",
-    text.first_line(tostring(event.message or "")))
+  local word, colour, where = vocabulary.problem(event)
+  local message = text.first_line(tostring(event.message or ""))
+  local line = ("%s %s: %s\n"):format(console.style:status(colour, word), where, message)
   console:print(line .. blocks.block(console.style, "trace", event.text or "", colour))
   local counts, problems = console.progress.counts, console.state.problems
-  if not leak then counts.problems = counts.problems + 1 end
-  if #problems < summary.listed then problems[#problems + 1] = line:sub(1, -2) end
+  if word == "LEAK" then
+    -- Told of a test that ended long ago, once for each process. What counts is a pass that left something.
+    if event.id and not console.unclean[event.id] then counts.leaky = counts.leaky + 1 end
+    console.unclean[event.id or ""] = true
+  else
+    counts.problems = counts.problems + 1
+  end
+  -- What is wrong with one sandbox is wrong with the next: at the end it is told once.
+  local key = not event.id and ("%s %s"):format(event.kind, message)
+  local same = problems[key]
+  if same then
+    same.more = same.more + 1
+  elseif #problems < summary.listed then
+    problems[#problems + 1] = { word = word, colour = colour, where = where, message = message, more = 0 }
+    if key then problems[key] = problems[#problems] end
+  end
 end
 
 return M

@@ -78,7 +78,7 @@ end
 ---@param style runner.Style
 ---@param state { counts: table, tests: integer, duration: number, interrupted: any,
 ---  stopped: string?, incomplete: boolean?, failed: boolean, flaky: table[], failures: table, quarantined: table,
----  problems: string[], not_run: table[], slowest: table[] } `failures` and `quarantined` are lists of
+---  problems: table[], not_run: table[], slowest: table[] } `failures` and `quarantined` are lists of
 ---  some with the `count` of all
 ---@param options { columns: integer, rerun: string[], verbose: boolean? }
 ---@return string lines
@@ -114,14 +114,17 @@ function M.render(style, state, options)
     end
   end
   for _, group in ipairs(state.not_run) do
-    lines[#lines + 1] = ("%s %s: %s"):format(style:status("red", "NOT RUN"),
+    lines[#lines + 1] = ("%s %s: %s"):format(style:status("red", group.word),
       vocabulary.plural(group.count, "test"), group.reason)
     for _, name in ipairs(group.names) do
       lines[#lines + 1] = indent .. name
     end
   end
-  for _, problem in ipairs(state.problems) do
-    lines[#lines + 1] = problem
+  for _, problem in ipairs(state.problems) do -- each was told in full when it came
+    local where = problem.where .. (problem.more > 0 and (" and %d more"):format(problem.more) or "")
+    local rest, room = ("%s: %s"):format(where, problem.message), math.max(options.columns - 13, 60)
+    if width.columns(rest) > room then rest = width.cut(rest, room - 2) .. style.ellipsis end
+    lines[#lines + 1] = ("%s %s"):format(style:status(problem.colour, problem.word), rest)
   end
   return table.concat(lines, "\n") .. "\n"
 end
