@@ -64,6 +64,19 @@ describe("a group's setup", function()
     assert.are.equal(0, result.code, result.stdout .. result.stderr)
   end))
 
+  it("exports what stands between empty lines, with what values may hold, and nothing that is no variable", async(function()
+    local dir = new([[{ groups = {
+      a = { lines('test "$X" = "a=b \\$(c)" && test "$Y" = "" && test "$Z" = "ü  "'),
+        setup = "printf '\\nX=a=b $(c)\\n\\n  \\nY=\\nZ=ü  ' >> $RUNNER_ENV" },
+      b = { lines("true"), setup = "printf 'X=1\\nexport Y=2\\n' >> $RUNNER_ENV" } } }]])
+    local result = runner(dir, "run")
+    assert.are.equal(1, result.code, result.stdout .. result.stderr)
+    assert.are.equal(1, finished.counts(dir).passed, result.stdout)
+    local problem = finished.find(dir, "problem")
+    assert.matches("group b failed .* not NAME=VALUE", problem.message)
+    assert.are.equal("export Y=2", problem.text)
+  end))
+
   it("has a file of its own for the variables, whatever the group is called", async(function()
     local dir = new([[{ groups = {
       ["a-b"] = { lines("test $X = 1"),

@@ -30,14 +30,7 @@ local LAST_LINES = 20 -- of a build's output, in the error of a build that faile
 ---@param settings runner.Config?
 ---@return docker.Recipe
 function M.recipe(options, dir, settings)
-  local builds = options.dockerfile or options.context
-  if options.image and builds then
-    errors.raise("config", "provider docker: image and dockerfile/context exclude each other")
-  elseif not options.image and not builds then
-    errors.raise("config", 'provider docker: set image = "NAME", or dockerfile = "PATH" to build one')
-  elseif not builds then
-    return { name = options.image }
-  end
+  if options.image then return { name = options.image } end
   local recipe = { context = context.new(options, dir, settings) }
   local hash = digest.new()
   recipe.context:feed(hash.update)

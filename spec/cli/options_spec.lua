@@ -168,6 +168,17 @@ describe("flags", function()
     assert.matches("FAIL .*test/a_spec.lua two", result.stdout)
   end))
 
+  it("that say what to run stand together in the help", function()
+    for _, name in ipairs({ "run", "collect", "plan" }) do
+      local help = cli.parser(name)._commands[1]:get_help()
+      local first = help:match("\nWhat .-\n\n")
+      for _, flag in ipairs({ "--filter", "--shard ", "--shard-by", "--replay-order", "--rerun-failed", "--no-cache" }) do
+        assert.matches(flag, first, 1, true)
+      end
+      assert.are.equal("   -h, --help", help:match("\nOther options:\n(.-)  "))
+    end
+  end)
+
   it("of collect choose a format", function()
     local _, args = settings("-f json foo", "collect")
     assert.are.equal("json", args.format)

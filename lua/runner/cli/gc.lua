@@ -81,7 +81,7 @@ function M.run(args)
     local clean, count = collect(name, dead, args)
     failed[name], total = not clean or nil, total + count
   end
-  if total == 0 then io.stdout:write("nothing to remove\n") end
+  if total == 0 then io.stderr:write("runner: there is nothing to remove\n") end -- stdout lists what is removed
   for _, run in ipairs(dead) do
     local left = false
     for _, entry in ipairs(run.entries) do left = left or failed[entry.provider] end
