@@ -82,6 +82,33 @@ describe("the queue", function()
     assert.is_nil(queue:copy("u", there, 1000))
   end)
 
+  it("copies nothing of a group that has all the slots that it may have", function()
+    local queue = schedule.new({ groups = { g = { max_parallel = 1 } }, slots = 2 })
+    queue:add({ item("t") })
+    queue:started("s", queue:lease("s", here)[1], 0)
+    assert.is_nil(queue:copy("u", there, 1000))
+    queue = schedule.new({ groups = { g = { max_parallel = 2 } }, slots = 2 })
+    queue:add({ item("t"), item("other", { file = "f" }) })
+    queue:started("s", queue:lease("s", here)[1], 0)
+    local other = queue:lease("v", here)[1]
+    queue:started("v", other, 0)
+    assert.is_nil(queue:copy("u", there, 1000))
+    queue:finished("v", other)
+    assert.are.equal("t", queue:copy("u", there, 1001)[1].id)
+  end)
+
+  it("keeps a copy under the rules of its original, when that is lost and it is given back", function()
+    local queue = queue_with(item("t", { only_on = { ssh = true }, priority = 1 }))
+    local original = queue:lease("s", here)[1]
+    queue:started("s", original, 0)
+    local copy = queue:copy("u", there, 11)[1]
+    local _, goes_on = queue:lost("s", original)
+    assert.is_true(goes_on)
+    assert.are.equal(1, queue:returned("u", { copy }))
+    assert.is_nil(queue:lease("w", { sandbox = "c", provider = "docker" }))
+    assert.are.equal(copy, queue:lease("w", { sandbox = "c", provider = "ssh" })[1])
+  end)
+
   it("makes few copies: a run in which everything is slow has no stragglers", function()
     local list = {}
     for i = 1, 100 do list[i] = item("t" .. i) end
@@ -89,7 +116,10 @@ describe("the queue", function()
     queue:add(list)
     for i = 1, 100 do queue:started(i, queue:lease(i, here)[1], 0) end
     local made = 0
-    for i = 101, 200 do made = made + (queue:copy(i, there, 50) and 1 or 0) end
+    for i = 101, 200 do
+      assert.are.equal(made < 8 and 10 or nil, queue:copy_due())
+      made = made + (queue:copy(i, there, 50) and 1 or 0)
+    end
     assert.are.equal(8, made)
   end)
 end)

@@ -64,7 +64,7 @@ describe("a group's setup", function()
     assert.are.equal(0, result.code, result.stdout .. result.stderr)
   end))
 
-  it("exports what stands between empty lines, with what values may hold, and nothing that is no variable", async(function()
+  it("exports what stands between empty lines, and nothing that is no variable", async(function()
     local dir = new([[{ groups = {
       a = { lines('test "$X" = "a=b \\$(c)" && test "$Y" = "" && test "$Z" = "ü  "'),
         setup = "printf '\\nX=a=b $(c)\\n\\n  \\nY=\\nZ=ü  ' >> $RUNNER_ENV" },

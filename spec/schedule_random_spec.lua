@@ -97,9 +97,7 @@ function World:check()
     assert(used[slot.sandbox] <= slot.capacity, "too much weight in a sandbox")
   end
   for name, group in pairs(self.groups) do
-    -- A copy stands beside its original; it is no further test of the group.
-    local limit = group.max_parallel and group.max_parallel + self.copies or math.huge
-    assert((working[name] or 0) <= limit, "more slots than max_parallel")
+    assert((working[name] or 0) <= (group.max_parallel or math.huge), "more slots than max_parallel")
   end
   if serial then
     for _, slot in ipairs(self.slots) do

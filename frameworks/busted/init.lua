@@ -77,8 +77,8 @@ local function discover(session)
     call.check(called, shown(session.options))
   end
   local list = told.list(border, called.stdout)
-  if not list.whole and #list.problems == 0 then
-    list.problems[1] = diagnose(session, called.exit, list.rest .. called.stderr)
+  if not list.ended or not list.whole and #list.problems == 0 then
+    list.problems[#list.problems + 1] = diagnose(session, called.exit, list.rest .. called.stderr)
   end
   return list.tests, list.problems
 end

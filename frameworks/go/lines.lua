@@ -26,23 +26,33 @@ function M.framed(told)
       local from = text:find(MARK, done, true)
       if not from then break end
       if from > done then told.text(text:sub(done, from - 1)) end
-      local stop = text:find("\n", from, true)
-      if not stop and #text - from < LINE_BYTES then
+      local is_head = from == #text or text:find("^[=%-PF ]", from + 1)
+      local stop = is_head and text:find("\n", from, true)
+      if is_head and not stop and #text - from < LINE_BYTES then
         held = text:sub(from)
         return
       end
-      stop = stop or #text
-      local act = told.line((text:sub(from + 1, stop):gsub("\r?\n$", "")))
-      if act then act() else told.text(text:sub(from + 1, stop)) end
+      local act = stop and told.line((text:sub(from + 1, stop):gsub("\r?\n$", "")))
+      if act then
+        act()
+      else -- the mark is a test's own; one of Go's may follow
+        stop = (text:find(MARK, from + 1, true) or #text + 1) - 1
+        if stop > from then told.text(text:sub(from + 1, stop)) end
+      end
       done = stop + 1
     end
     if done <= #text then told.text(text:sub(done)) end
   end
   function self.finish()
-    local line = held:sub(2)
+    local rest = held
     held = ""
-    local act = told.line(line)
-    if act then act() elseif line ~= "" then told.text(line) end
+    while rest ~= "" do
+      local act = told.line(rest:sub(2))
+      if act then return act() end
+      local stop = rest:find(MARK, 2, true) or #rest + 1
+      if stop > 2 then told.text(rest:sub(2, stop - 1)) end
+      rest = rest:sub(stop)
+    end
   end
   return self
 end

@@ -119,6 +119,9 @@ end
 
 function Run:attempt_finished(slot, item, status, result)
   self.broken = 0
+  if status == "lost" and self.stopping_now then -- by our own hand: it is not tried elsewhere
+    status, result = "cancelled", {}
+  end
   if retry.FAILURE[status] then slot.sandbox.failed = item.id end
   slot.sandbox.proven = slot.sandbox.proven or status ~= "lost"
   local again = self.attempts:finished(item, status, result, place(slot), self.stopping)
@@ -140,7 +143,7 @@ local function infrastructure(self, message, sandbox)
   self:problem({ kind = "infrastructure", message = message, sandbox = sandbox })
   self.broken = self.broken + 1
   if self.broken >= BREAKER and not self.stopping then
-    self:stop("stopped: the infrastructure failed " .. BREAKER .. " times in a row", true)
+    self:stop(("the infrastructure failed %d times in a row"):format(BREAKER), true)
   end
 end
 

@@ -60,7 +60,7 @@ local REFILL_AT = 0.5
 ---@field work number cost of what waits
 ---@field package classes runner.Class[]
 ---@field package leases runner.Leases
----@field package locks table<string, integer> classes that hold each mutex
+---@field package locks table<string, true> mutexes that are held
 ---@field package used table<any, integer> by sandbox: slots that its leases take
 local Schedule = {}
 Schedule.__index = Schedule
@@ -138,6 +138,11 @@ end
 
 -- Leasing -----------------------------------------------------------------------------------------------------------
 
+--- Do as many slots work for the group of a class as may?
+local function is_full(self, one)
+  return one.max_parallel ~= nil and (self.running[one.group] or 0) >= one.max_parallel
+end
+
 --- May a class run on this slot now, mutexes and limits considered?
 local function admissible(self, one, options, held)
   if one.pending == 0 or one.only_on and not one.only_on[options.provider] then return false end
@@ -150,8 +155,7 @@ local function admissible(self, one, options, held)
   for _, lock in ipairs(one.locks) do
     if self.locks[lock] then return false end
   end
-  local limit = one.max_parallel
-  if limit and not (held and held.group == one.group) and (self.running[one.group] or 0) >= limit then return false end
+  if not (held and held.group == one.group) and is_full(self, one) then return false end
   return held == nil or not one.is_constrained
 end
 
@@ -190,7 +194,7 @@ local function enter(self, slot, one, items, options)
     if lease.sandbox ~= nil then self.used[lease.sandbox] = (self.used[lease.sandbox] or 0) + lease.weight end
   end
   if not lease.counts[one] then
-    for _, lock in ipairs(one.locks) do self.locks[lock] = 1 end
+    for _, lock in ipairs(one.locks) do self.locks[lock] = true end
     if one.serial then self.serial_runs = true end
   end
   self.leases:give(lease, one, items)
@@ -320,16 +324,19 @@ end
 ---@return runner.Item[]|nil
 function Schedule:copy(slot, options, now)
   if self.leases.by_slot[slot] or self.serial_runs or not fits(self, 1, options) then return nil end
-  local item, one = self.copies:pick(options, self.added, now)
+  local function may(one)
+    return (not one.only_on or one.only_on[options.provider]) and not is_full(self, one)
+  end
+  local item, one = self.copies:pick(options.sandbox, self.added, now, may)
   if not item then return nil end
   enter(self, slot, one, { item }, options)
   return { item }
 end
 
---- When the next test becomes a straggler; nil: none does.
+--- When the next test becomes a straggler of which a copy may be made; nil: none does.
 ---@return number? seconds
 function Schedule:copy_due()
-  return self.copies:due()
+  return self.copies:due(self.added)
 end
 
 --- `slot` gave items back: they wait again, in their old places; one whose twin still runs is not needed.
@@ -358,7 +365,7 @@ function Schedule:relieve(options)
   return self.leases:richest(function(lease)
     for one in pairs(lease.counts) do
       if one.is_constrained or one.only_on and not one.only_on[options.provider] then return false end
-      if one.max_parallel and self.running[one.group] >= one.max_parallel then return false end
+      if is_full(self, one) then return false end
     end
     return true
   end)

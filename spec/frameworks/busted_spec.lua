@@ -54,6 +54,20 @@ end
 describe("busted", function()
   after_each(project.remove_all)
 
+  it("says that a file has ended the process, whatever else is wrong with others", async(function()
+    local dir = new({
+      ["spec/a_spec.lua"] = "it('runs', function() end)", ["spec/b_spec.lua"] = "error('this one is broken')",
+      ["spec/c_spec.lua"] = "os.exit(0)", ["spec/d_spec.lua"] = "it('is never heard of', function() end)",
+    })
+    local _, code, text = run(dir)
+    assert.are.equal(1, code, text)
+    local said = {}
+    for _, event in ipairs(finished.events(dir, "problem")) do said[#said + 1] = event.message end
+    table.sort(said)
+    assert.are.same({ "cannot be loaded: spec/b_spec.lua:1: this one is broken",
+      "lua5.4 busted ended (exit status 0) while it collected the tests" }, said)
+  end))
+
   it("runs examples/busted as busted itself does, test by test", async(function()
     local dir, expected = example.copy("busted"), example.expected("busted")
     local states, code, text = run(dir)

@@ -1,77 +1,15 @@
-local uv = require("luv")
 local async = require("spec.support.async")
-local console = require("runner.report.console")
 local screens = require("spec.support.screen")
+local watched = require("spec.support.watched_console").new()
+
+local open, emit, begin, attempt, finish = watched.open, watched.emit, watched.begin, watched.attempt, watched.finish
+local run, output, close = watched.run, watched.output, watched.close
 
 local function environment(values)
   return function(name) return values[name] end
 end
 
 describe("console", function()
-  local written, report, clock
-
-  local function open(options)
-    written, clock = {}, 1000
-    options = options or {}
-    options.env = options.env or environment({ LANG = "C.UTF-8" })
-    options.stream = options.stream or {
-      terminal = false,
-      write = function(_, bytes)
-        written[#written + 1] = bytes
-        return true
-      end,
-    }
-    report = console.new(options)
-    return report
-  end
-
-  local function emit(event)
-    event.time = event.time or clock
-    report:event(event)
-  end
-
-  local function begin(count, fields)
-    emit({ event = "run_started", config = uv.cwd() .. "/ci/my config.lua", dir = uv.cwd()
-      .. "/test-results", parallel = 2 })
-    local event = { event = "discovered", tests = count, groups = { unit = count } }
-    for key, value in pairs(fields or {}) do event[key] = value end
-    emit(event)
-  end
-
-  local function attempt(id, number, status, fields)
-    emit({ event = "attempt_started", id = id, attempt = number })
-    local event = { event = "attempt_finished", id = id, attempt = number, status = status,
-      duration = 0.005 }
-    for key, value in pairs(fields or {}) do event[key] = value end
-    emit(event)
-  end
-
-  local function finish(id, status, fields)
-    local event = { event = "test_finished", id = id, status = status, attempts = 1,
-      duration = 0.005 }
-    for key, value in pairs(fields or {}) do event[key] = value end
-    emit(event)
-  end
-
-  local function run(id, status, fields)
-    attempt(id, 1, status, fields)
-    finish(id, status, fields and { reason = fields.reason })
-  end
-
-  local function output()
-    local text = table.concat(written)
-    written = {}
-    return text
-  end
-
-  local function close(fields)
-    local event = { event = "run_finished", exit_code = 1, duration = 0.021 }
-    for key, value in pairs(fields or {}) do event[key] = value end
-    emit(event)
-    report:close()
-    return output()
-  end
-
   it("speaks the words of nextest off a terminal", async(function()
     open()
     begin(6, { groups = { unit = 6 }, deselected = 3 })
@@ -225,10 +163,10 @@ describe("console", function()
     open({ verbose = true })
     begin(2)
     output()
-    report:output({ id = "a", attempt = 1, stream = "stdout", data = "one\ntw" })
-    report:output({ id = "b", attempt = 1, stream = "stdout", data = "b\r\n" })
-    report:output({ id = "a", attempt = 1, stream = "stderr", data = "err" })
-    report:output({ id = "a", attempt = 1, stream = "stdout", data = "o\n" })
+    watched.report:output({ id = "a", attempt = 1, stream = "stdout", data = "one\ntw" })
+    watched.report:output({ id = "b", attempt = 1, stream = "stdout", data = "b\r\n" })
+    watched.report:output({ id = "a", attempt = 1, stream = "stderr", data = "err" })
+    watched.report:output({ id = "a", attempt = 1, stream = "stdout", data = "o\n" })
     assert.are.equal("a | one\nb | b\na | two\n", output())
     attempt("a", 1, "failed", { trace = "trace", stdout = { head = "one\ntwo\n" } })
     finish("a", "failed", { duration = 2 })
@@ -241,7 +179,7 @@ describe("console", function()
 
   it("has no ear for live output unless verbose", async(function()
     assert.is_nil(open().output)
-    report:close()
+    watched.report:close()
   end))
 
   it("counts now and then where it passes over passes", async(function()
@@ -249,7 +187,7 @@ describe("console", function()
     begin(100)
     output()
     for i = 1, 100 do
-      clock = clock + 0.3
+      watched.clock = watched.clock + 0.3
       run("t" .. i, i == 50 and "failed" or "passed")
     end
     local counters = {}
@@ -280,146 +218,6 @@ describe("console", function()
     for i = 1, 100 do run("t" .. i, "skipped", { reason = "r" }) end
     assert.are.equal(21, select(2, output():gsub("SKIP", "")))
     assert.matches("0 tests run: 0 passed, 100 skipped", close({ exit_code = 0 }))
-  end))
-
-  it("groups what did not run by reason", async(function()
-    open()
-    begin(1000)
-    output()
-    for i = 1, 1000 do finish("t" .. i, "not_run",
-      { reason = "interrupted by SIGINT", attempts = 0 }) end
-    assert.are.equal("", output())
-    local text = close({ exit_code = 130, interrupted = "sigint" })
-    assert.matches(" NOT RUN 1000 tests: interrupted by SIGINT\n             t1\n", text)
-    assert.matches(" Interrupted by SIGINT", text)
-    assert.is_true(select(2, text:gsub("\n", "")) < 12)
-  end))
-
-  it("tells what was stopped while it ran apart from what never ran", async(function()
-    open()
-    begin(3)
-    attempt("a", 1, "cancelled")
-    finish("a", "not_run", { reason = "stopped while running: interrupted by SIGINT" })
-    finish("b", "not_run", { reason = "interrupted by SIGINT", attempts = 0 })
-    attempt("c", 1, "lost")
-    finish("c", "not_run", { reason = "the agent ended" })
-    output()
-    assert.are.equal([[
-────────────
-     Summary [   0.021s] 1 test run: 0 passed, 1 cancelled, 2 not run
- Interrupted by SIGINT: results are incomplete
-   CANCELLED 1 test: stopped while running: interrupted by SIGINT
-             a
-     NOT RUN 1 test: interrupted by SIGINT
-             b
-     NOT RUN 1 test: the agent ended
-             c
-]], close({ exit_code = 130, interrupted = "sigint" }))
-  end))
-
-  it("has no result to tell of a run that could not begin", async(function()
-    open()
-    emit({ event = "run_started", config = uv.cwd() .. "/runner.lua" })
-    assert.are.equal("", close({ exit_code = 78, error = "order: it failed" }))
-    open()
-    begin(1)
-    run("a", "passed")
-    output()
-    assert.matches("Summary .* 1 test run", close({ exit_code = 78, error = "it broke later" }))
-  end))
-
-  it("counts in whole numbers whatever a log on disk makes of them", async(function()
-    open({ verbose = true })
-    begin(12.0, { groups = { unit = 10.0, more = 2.0 }, deselected = 3.0 })
-    assert.matches("Starting 12 tests, 2 at a time (more 2, unit 10; 3 deselected)\n", output(), 1, true)
-    run("a", "failed")
-    assert.are.equal("        FAIL [   0.005s] ( 1/12) a\n", output())
-    close()
-  end))
-
-  it("leaves runner.lua out of the command that runs a test again", async(function()
-    open()
-    emit({ event = "run_started", config = uv.cwd() .. "/runner.lua" })
-    run("a", "failed")
-    output()
-    assert.matches("\n             runner run a\n", close())
-  end))
-
-  it("counts tests that left something running, whenever that is found", async(function()
-    open()
-    begin(4)
-    attempt("one", 1, "passed", { leaks = { { pid = 7, command = "sleep 9" } } })
-    finish("one", "passed")
-    run("two", "passed")
-    run("bad", "failed")
-    output()
-    for _, id in ipairs({ "two", "one", "two", "bad" }) do
-      emit({ event = "problem", kind = "leak", id = id, message = "left running: sleep 9" })
-    end
-    emit({ event = "problem", kind = "leak", message = "left running: nobody's" })
-    assert.matches("^        LEAK two: left running: sleep 9\n.*LEAK a process: left running: nobody's\n$", output())
-    assert.matches("2 passed (2 leaky), 1 failed\n", close(), 1, true)
-  end))
-
-  it("has no brackets for a reason that says nothing", async(function()
-    open()
-    begin(2)
-    output()
-    run("known", "skipped", { reason = "", xfail = true })
-    run("skip", "skipped", { reason = " " })
-    assert.are.equal("       XFAIL [   0.005s] (1/2) known\n        SKIP [   0.005s] (2/2) skip\n", output())
-    close()
-  end))
-
-  it("tells at the end in one line what went wrong with several sandboxes", async(function()
-    open({ width = 80 })
-    begin(1)
-    local message = "create_command exited with status 3: " .. ("x"):rep(100)
-    for i = 1, 3 do
-      emit({ event = "problem", kind = "infrastructure", sandbox = "box-" .. i, message = message })
-    end
-    assert.are.equal(3, select(2, output():gsub(message, "")))
-    local text = close({ exit_code = 3 })
-    assert.matches("0 passed, 3 problems\n       ERROR infrastructure box-1 and 2 more: create_command ex", text)
-    local last = text:match("\n([^\n]*)\n$")
-    assert.matches("^       ERROR .*…$", last)
-    assert.is_true(utf8.len(last) <= 80)
-  end))
-
-  it("says on a terminal that it looks for the tests", async(function()
-    local screen = screens.new(60)
-    open({ stream = {
-      terminal = true, size = function() return 60, 24 end, write = function(_, bytes) return screen:write(bytes) or true end,
-    }, env = environment({ TERM = "xterm", LANG = "C.UTF-8", NO_COLOR = "1" }) })
-    emit({ event = "run_started", config = uv.cwd() .. "/runner.lua" })
-    report.live:_draw()
-    assert.matches("^  Collecting %[ 00:00:0%d%] the tests…$", screen:text())
-    emit({ event = "discovered", tests = 0, groups = {} })
-    report.live:_draw()
-    assert.matches("\n     Running %[ 00:00:0%d%] .*0/0: 0 running", screen:text())
-    report:close()
-  end))
-
-  it("repeats at most a hundred failures", async(function()
-    open()
-    begin(150)
-    for i = 1, 150 do run("t" .. i, "failed") end
-    output()
-    local text = close()
-    assert.are.equal(100, select(2, text:gsub("runner run", "")))
-    assert.matches("and 50 more failures: runner logs %-%-failures", text)
-  end))
-
-  it("tells problems when they come and again at the end", async(function()
-    open()
-    begin(1)
-    output()
-    emit({ event = "problem", kind = "collection", id = "tests/test_bad.py",
-      message = "ImportError: x", text = "Traceback" })
-    local line = "       ERROR collection tests/test_bad.py: ImportError: x\n"
-    assert.are.equal(line .. "  trace ───\n    Traceback\n", output())
-    local text = close()
-    assert.matches("0 tests run: 0 passed, 1 problem\n" .. line .. "$", text)
   end))
 
   it("shows hostile names and output harmlessly", async(function()
@@ -473,7 +271,7 @@ describe("console", function()
       options.stream = { terminal = terminal, write = function() return true end }
       options.env = environment(values)
       local live = open(options).live ~= nil
-      report:close()
+      watched.report:close()
       return live
     end
     assert.is_true(is_live(true, { TERM = "xterm" }))
@@ -499,9 +297,9 @@ describe("console", function()
       begin(30)
       for i = 1, 12 do emit({ event = "attempt_started",
         id = ("tests/日本語.py::test[%d]"):format(i), attempt = 1 }) end
-      report.live:_tick()
+      watched.report.live:_tick()
       screen.wraps = 0 -- printed lines may wrap, the block may not
-      report.live:_draw()
+      watched.report.live:_draw()
       assert.are.equal(0, screen.wraps, columns)
       local text = screen:text()
       assert.are.equal(columns >= 50 and 8 or 0, select(2, text:gsub("\n             %[", "")))
@@ -514,7 +312,7 @@ describe("console", function()
       for i = 1, 12 do run(("tests/日本語.py::test[%d]"):format(i), "passed") end
       emit({ event = "run_finished", exit_code = 0, duration = 1 })
       assert.is_nil(screen:text():find("Running", 1, true))
-      report:close()
+      watched.report:close()
     end
   end))
 
@@ -531,7 +329,7 @@ describe("console", function()
     run("a", "failed")
     run("b", "failed")
     emit({ event = "run_finished", exit_code = 1, duration = 1 })
-    report:close()
+    watched.report:close()
     assert.are.equal(1, calls)
   end))
 
@@ -539,6 +337,6 @@ describe("console", function()
     open()
     emit({ event = "from_the_future" })
     emit({ event = "new", time = nil })
-    report:close()
+    watched.report:close()
   end))
 end)

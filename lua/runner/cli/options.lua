@@ -47,7 +47,7 @@ local function targets(cmd)
 end
 
 --- A group of a help text. Lists in it are taken apart.
-local function group(cmd, title, ...)
+local function titled(cmd, title, ...)
   local elements = {}
   for _, one in ipairs({ ... }) do
     if one[1] then table.move(one, 1, #one, #elements + 1, elements) else elements[#elements + 1] = one end
@@ -109,13 +109,13 @@ end
 ---@param cmd table argparse command
 function M.run(cmd)
   cmd:usage("Usage: runner run [CONFIG.lua] [NAME...] [OPTION...]")
-  group(cmd, "What to run",
+  titled(cmd, "What to run",
     targets(cmd),
     config_file(cmd),
     filters(cmd),
     cmd:flag("--collect-only"):description("List the tests instead of running them."),
     no_tests(cmd))
-  group(cmd, "How to run it", parallel(cmd), seed(cmd), place(cmd))
+  titled(cmd, "How to run it", parallel(cmd), seed(cmd), place(cmd))
   cmd:group("Failures and time",
     cmd:option("--retries"):argname("N"):convert(checked("--retries", "count"))
       :description("Try a failed test that often again."),
@@ -146,8 +146,8 @@ end
 ---@param cmd table argparse command
 function M.collect(cmd)
   cmd:usage("Usage: runner collect [CONFIG.lua] [NAME...] [OPTION...]")
-  group(cmd, "What to collect", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
-  group(cmd, "How", parallel(cmd), seed(cmd), place(cmd))
+  titled(cmd, "What to collect", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
+  titled(cmd, "How", parallel(cmd), seed(cmd), place(cmd))
   cmd:group("Output",
     cmd:option("-f --format"):choices({ "text", "json" }):default("text"):show_default(false)
       :description("One name a line, or JSON (default: text)."),
@@ -172,7 +172,7 @@ end
 ---@param cmd table argparse command
 function M.plan(cmd)
   cmd:usage("Usage: runner plan [CONFIG.lua] [NAME...] [OPTION...]")
-  group(cmd, "What would run", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
+  titled(cmd, "What would run", targets(cmd), config_file(cmd), filters(cmd), no_tests(cmd))
   cmd:group("What to find out",
     parallel_list(cmd),
     cmd:option("--deadline"):argname("TIME"):convert(checked("--deadline", "duration"))

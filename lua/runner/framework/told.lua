@@ -75,7 +75,8 @@ end
 ---@class runner.ToldList
 ---@field tests table[] id, name, file, line, tags; and `key`, by which the helper knows it
 ---@field problems table[]
----@field whole boolean the tool came to its end, and nothing went wrong of which the helper could not tell
+---@field ended boolean? the tool came to its end
+---@field whole boolean so it did, and nothing went wrong of which the helper could not tell
 ---@field rest string what is no message
 
 --- The tests that a helper has listed.
@@ -93,7 +94,7 @@ function M.list(border, text)
     elseif message.outside then
       table.insert(list.problems, M.problem(message, "collection"))
     elseif message.bye then
-      list.whole = not message.broken
+      list.ended, list.whole = true, not message.broken
     end
   end, function(bytes) rest[#rest + 1] = bytes end)(text)
   list.rest = table.concat(rest)

@@ -11,7 +11,10 @@ local M = {}
 local PART, LEAST = 0.05, 8
 
 --- What a copy has from its original: what it is, not what became of it.
-local KEPT = { "id", "group", "file", "attempt", "cost", "order", "straggles", "test", "policy" }
+local KEPT = {
+  "id", "group", "file", "attempt", "cost", "order", "straggles", "test", "policy", "weight", "priority",
+  "only_on",
+}
 
 ---@class runner.Copies
 ---@field made integer
@@ -40,9 +43,11 @@ local function is_running(entry)
   return entry.lease.running == entry.item
 end
 
---- When the next test becomes a straggler; nil: none does.
+--- When the next test becomes a straggler; nil: none does, or all copies are made that may be.
+---@param tests integer in all
 ---@return number?
-function Copies:due()
+function Copies:due(tests)
+  if self.made >= math.max(LEAST, tests * PART) then return nil end
   local entry = self.running:top()
   while entry and not is_running(entry) do
     self.running:pop()
@@ -52,28 +57,27 @@ function Copies:due()
 end
 
 --- A copy of the longest overdue straggler for an idle slot. The copy is the same attempt, not another one.
----@param options { sandbox: any, provider: string? }
+---@param sandbox any where the slot is
 ---@param tests integer in all
 ---@param now number
+---@param may fun(one: runner.Class): boolean may one more slot, this one, work for its class?
 ---@return runner.Item? copy
 ---@return runner.Class? one class of both
-function Copies:pick(options, tests, now)
-  if self.made >= math.max(LEAST, tests * PART) then return nil end
+function Copies:pick(sandbox, tests, now, may)
   local passed, copy, class = {}, nil, nil
   while not copy do
-    local due = self:due()
+    local due = self:due(tests)
     if not due or due > now then break end
     local entry = self.running:pop()
     local item, lease = entry.item, entry.lease
     local one = item.class
-    local elsewhere = lease.sandbox ~= options.sandbox and (not one.only_on or one.only_on[options.provider])
-    if not item.twin and not one.is_constrained and elsewhere then
+    if not item.twin and not one.is_constrained and lease.sandbox ~= sandbox and may(one) then
       copy, class = { copy_of = item, twin = item }, one
       for _, key in ipairs(KEPT) do copy[key] = item[key] end
       item.twin = copy
       self.made = self.made + 1
     elseif not item.twin and not one.is_constrained then
-      passed[#passed + 1] = entry -- not here, but another sandbox may have it
+      passed[#passed + 1] = entry -- not here, but another sandbox may have it, or this one later
     end
   end
   for _, entry in ipairs(passed) do self.running:push(entry) end

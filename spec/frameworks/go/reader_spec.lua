@@ -159,6 +159,26 @@ describe("frameworks.go.reader", function()
     assert.are.equal(1, #problems) -- the failure explains it
   end)
 
+  it("finds its lines behind marks that a test printed", function()
+    for size = 1, 60 do
+      local list = told({ "TestA", "TestB" },
+        "~=== RUN   TestA\na ~~b~=== RUN~--- PASS: TestA (0.00s)\n~=== NAME  \n"
+          .. "~=== RUN   TestB\n~ x~--- F\n~\n~--- FAIL: TestB (0.00s)\n~=== NAME  \nFAIL\n", { size = size })
+      assert.are.same({
+        { "started", "TestA" }, { "output", "TestA", "a b=== RUN" }, { "passed", "TestA" },
+        { "started", "TestB" }, { "output", "TestB", " x--- F\n\n" }, { "failed", "TestB", "failed" },
+      }, list, "in pieces of " .. size)
+    end
+  end)
+
+  it("reads many marks in little time", function()
+    local began = os.clock()
+    local list = told({ "TestA" }, "~=== RUN   TestA\n" .. ("~"):rep(1 << 21) .. "~--- PASS: TestA (0.00s)\n",
+      { size = 65536 })
+    assert.are.equal("passed", list[#list][1])
+    assert.is_true(os.clock() - began < 20)
+  end)
+
   it("takes what only begins like a panic for output", function()
     local list = told({ "TestA" }, "~=== RUN   TestA\npanic: not really\n~--- PASS: TestA (0.01s)\n~PASS\n",
       { size = 4, exit = { kind = "exited", code = 0 } })

@@ -92,6 +92,24 @@ describe("frameworks.javascript:", function()
     end))
   end
 
+  it("lists anew what turned out to have other tests than it was known for", async(function()
+    local modules = javascript.need(pending, "mocha")
+    local place = project.new({ list = "x" })
+    local dir = javascript.new("mocha", modules, javascript.files("mocha", { a = ([[
+      const { execFileSync } = require('node:child_process') // nobody sees what a process reads
+      for (const name of String(execFileSync('cat', ['%s/list'])).trim().split(' ')) it(name, () => {})
+    ]]):format(place) }))
+    local result, text = javascript.run(dir)
+    assert.are.equal(0, result.code, text)
+    project.write(place, { list = "x y" })
+    result, text = javascript.run(dir)
+    assert.are.equal(1, result.code, text)
+    assert.is_truthy(text:find("appeared only when it ran", 1, true), text)
+    result, text = javascript.run(dir)
+    assert.are.equal(0, result.code, text)
+    assert.are.same({ ["test/a.test.js > x"] = "passed", ["test/a.test.js > y"] = "passed" }, finished.states(dir))
+  end))
+
   it("does not pass over what fails a test of mocha that had passed", async(function()
     local modules = javascript.need(pending, "mocha")
     local dir = javascript.new("mocha", modules, javascript.files("mocha", { a = [[
