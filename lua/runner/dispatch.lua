@@ -26,15 +26,7 @@ end
 --- Fills the queue.
 ---@param items runner.Item[]
 function Dispatch:enqueue(items)
-  local policies = {}
-  for name, group in pairs(self.run.groups) do
-    policies[name] = {
-      individual = group.individual or self.run.settings.selection and self.run.settings.selection.replay ~= nil,
-      fixed_cost = predict.fixed_cost(group, self.run.history), order = group.individual and 0 or 1,
-      only_on = group.providers,
-      max_parallel = group.max_parallel, weight = group.weight, exclusive = group.exclusive, priority = group.priority,
-    }
-  end
+  local policies = predict.policies(self.run.settings, self.run.history)
   self.schedule = schedule.new({ groups = policies, slots = self.run.pool.slots })
   self.schedule:add(items)
   self.queued:set()
@@ -150,9 +142,10 @@ function Dispatch:next(slot)
       return nil
     end
     if is_spare(self, slot) then return nil end
-    items = may_copy(self, slot) and self.schedule:copy(slot, options, uv.now() / 1000)
+    local copies = may_copy(self, slot)
+    items = copies and self.schedule:copy(slot, options, uv.now() / 1000)
     if items then return items end
-    watch_stragglers(self)
+    if copies or self.run.kept_small then watch_stragglers(self) end
     slot.waiting = true
     task.await(function(resume)
       self.idle[#self.idle + 1] = resume

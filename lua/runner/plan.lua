@@ -2,6 +2,7 @@
 --- the history expects of each test.
 
 local model = require("runner.simulate.model")
+local predict = require("runner.predict")
 
 local M = {}
 
@@ -23,9 +24,6 @@ local M = {}
 ---@field cost number?
 ---@field run runner.SimulatedRun
 
---- Seconds until a sandbox is ready, where the history does not know.
-local START_S = { ["local"] = 0.05, docker = 1, ssh = 1 }
-local START_OTHER_S = 10
 local LOCAL_FIXED_S = 0.001
 
 --- The pool of a configuration. Mixed pools are taken for one of their first provider.
@@ -35,7 +33,10 @@ local LOCAL_FIXED_S = 0.001
 function M.pool(settings, history)
   local provider = settings.providers[1]
   local plugin, options = provider.plugin, provider.options
-  local pool = { name = provider.name, price = options.price, policies = {} }
+  local pool = {
+    name = provider.name, price = options.price, policies = predict.policies(settings, history),
+    start = predict.start(provider.name, history), fixed_cost = LOCAL_FIXED_S,
+  }
   if plugin.sandboxes then
     local targets = plugin.sandboxes(options, settings)
     pool.most, pool.slots, pool.hosts = #targets, math.tointeger(targets[1] and targets[1].slots) or 1, {}
@@ -43,15 +44,8 @@ function M.pool(settings, history)
   elseif provider.name ~= "local" then
     pool.slots = plugin.slots and plugin.slots(options, settings) or 1
   end
-  pool.start = history and history:cost("sandbox", provider.name) or START_S[provider.name] or START_OTHER_S
-  pool.fixed_cost = LOCAL_FIXED_S
-  for _, group in ipairs(settings.groups) do
-    local fixed = history and history:cost("batch", group.framework.name, group.name)
-    pool.fixed_cost = math.max(pool.fixed_cost, fixed or 0)
-    pool.policies[group.name] = {
-      individual = group.individual, max_parallel = group.max_parallel, weight = group.weight,
-      exclusive = group.exclusive, priority = group.priority, fixed_cost = fixed,
-    }
+  for _, policy in pairs(pool.policies) do
+    pool.fixed_cost, policy.only_on = math.max(pool.fixed_cost, policy.fixed_cost or 0), nil
   end
   return pool
 end

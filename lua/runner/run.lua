@@ -307,7 +307,7 @@ local function wanted_slots(self, selected)
     if not test.straggles then return #selected end -- it never ran: nobody knows how long it takes
     work, longest = work + test.cost, math.max(longest, test.cost)
   end
-  local start = self.history and self.history:cost("sandbox", provider.name) or 1
+  local start = predict.start(provider.name, self.history)
   return sizing.slots(work, longest, start, math.min(#selected, pool.budget(self.settings) or #selected))
 end
 
