@@ -10,6 +10,7 @@ local plugin = require("runner.plugin")
 return plugin.framework({
   name = "jest",
   api = 1,
+  chooses = { "paths", "projects" },
   options = {
     working_dir = "string?", -- of the package, in the sandbox; default: the sandbox's own
     config = "string?", -- as for jest --config

@@ -9,6 +9,7 @@ local plugin = require("runner.plugin")
 return plugin.framework({
   name = "mocha",
   api = 1,
+  chooses = { "paths" },
   options = {
     working_dir = "string?", -- of the package, in the sandbox; default: the sandbox's own
     config = "string?", -- as for mocha --config

@@ -128,6 +128,7 @@ end
 return plugin.framework({
   name = "busted",
   api = 1,
+  chooses = { "paths", "args" },
   options = {
     paths = "string[]?", -- files and folders; default: what .busted says, or spec
     lua = "string?", -- the interpreter that runs busted: "lua5.1"; default: as busted and .busted choose

@@ -31,6 +31,7 @@ end
 return plugin.framework({
   name = "cargo",
   api = 1,
+  chooses = { "package", "workspace", "exclude", "lib", "bin", "test", "example", "bench", "include_ignored" },
   options = {
     package = "string|string[]?", -- as for cargo -p; default: cargo's own choice
     workspace = "boolean?", -- all packages

@@ -169,6 +169,7 @@ end
 return plugin.framework({
   name = "command",
   api = 1,
+  chooses = { "tests", "discover_command", "filters" },
   options = {
     tests = "string[]?",
     discover_command = "string|string[]?",

@@ -177,6 +177,7 @@ end
 return plugin.framework({
   name = "ctest",
   api = 1,
+  chooses = { "args" },
   options = {
     build_dir = "string?",
     build_command = "string|string[]?",

@@ -99,6 +99,7 @@ end
 return plugin.framework({
   name = "go",
   api = 1,
+  chooses = { "packages" },
   options = {
     packages = "string[]?",
     tags = "string[]?",

@@ -233,6 +233,7 @@ end
 return plugin.framework({
   name = "gtest",
   api = 1,
+  chooses = { "binaries", "disabled" },
   options = {
     binaries = "string[]",
     build_command = "string|string[]?",

@@ -16,6 +16,7 @@ local zygote = require("frameworks.pytest.zygote")
 return plugin.framework({
   name = "pytest",
   api = 1,
+  chooses = { "paths", "markers", "keyword" },
   options = {
     paths = "string[]?", -- files, folders or ids; default: what pytest's own configuration says
     markers = "string?", -- as for pytest -m

@@ -119,6 +119,7 @@ end
 return plugin.framework({
   name = "rspec",
   api = 1,
+  chooses = { "paths" },
   options = {
     paths = "string[]?", -- files and folders; default: what .rspec and RSpec itself say
     command = "string|string[]?", -- what runs rspec: { "bundle", "exec", "rspec" }

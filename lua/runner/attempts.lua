@@ -11,6 +11,7 @@ local M = {}
 ---@field records table<string, runner.Record> by test id
 ---@field counts table<string, integer> by final state
 ---@field failures integer tests that ended failed, timed out or crashed
+---@field retried integer retries in all
 local Attempts = {}
 Attempts.__index = Attempts
 
@@ -19,7 +20,7 @@ Attempts.__index = Attempts
 ---@return runner.Attempts
 function M.new(options)
   return setmetatable({
-    options = options, records = {}, order = {}, failures = 0,
+    options = options, records = {}, order = {}, failures = 0, retried = 0,
     counts = {
       passed = 0, failed = 0, flaky = 0, skipped = 0, timed_out = 0, crashed = 0, not_run = 0, quarantined = 0,
     },
@@ -52,6 +53,7 @@ function Attempts:add(test, policy)
   self.options.emit({
     event = "test", id = test.id, group = test.group, framework = test.framework, name = test.name or test.id,
     file = test.file, line = test.line, tags = test.tags, quarantine = policy.quarantine,
+    weight = policy.weight, exclusive = policy.exclusive, priority = policy.priority,
   })
   if test.ignored then
     record.state, record.reason = "skipped", test.ignored
@@ -118,14 +120,28 @@ function Attempts:output(item, stream, bytes)
   end
 end
 
+--- Takes one of the run's retries, where they are counted; says once that none is left.
+local function take_retry(self)
+  local budget = self.options.settings.retry_budget
+  local is_left = not budget or self.retried < budget
+  if is_left then
+    self.retried = self.retried + 1
+  elseif not self.is_told then
+    self.is_told = true
+    local used = budget == 1 and "one retry is" or ("%d retries are"):format(budget)
+    local message = ("the run's %s used up: failed tests are not tried again"):format(used)
+    self.options.emit({ event = "log", level = "warning", message = message })
+  end
+  return is_left
+end
+
 local function decide(self, record, status, stopping)
   local settings = self.options.settings
   return retry.decide(record, status, record.policy.retries or settings.retries, function()
     if stopping then return false end
-    if settings.retry then
-      return self.options.hook("retry", record.test, { attempt = record.attempts, status = status }) and true or false
-    end
-    return true
+    local attempt = { attempt = record.attempts, status = status }
+    if settings.retry and not self.options.hook("retry", record.test, attempt) then return false end
+    return take_retry(self)
   end)
 end
 

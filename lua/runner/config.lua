@@ -36,6 +36,7 @@ M.DEFAULT = "runner.lua"
 ---@field retries integer
 ---@field fail_fast boolean
 ---@field max_fail integer?
+---@field retry_budget integer?
 ---@field seed integer?
 ---@field no_tests "pass"|"warn"|"fail"
 ---@field working_dir string absolute, exists

@@ -5,6 +5,26 @@ local task = require("runner.task")
 
 local M = {}
 
+--- What else than the choice of tests sets groups of one framework apart: the same names mean other tests then, those
+--- of another build, say. As one text; values that are no data count by identity.
+local function way_of(group)
+  local framework = group.framework
+  local only_choose = {}
+  for _, name in ipairs(framework.plugin.chooses or {}) do only_choose[name] = true end
+  local function text(value)
+    if type(value) ~= "table" then return ("%s:%s"):format(type(value), tostring(value)) end
+    local parts = {}
+    for key, item in pairs(value) do parts[#parts + 1] = ("%q=%s"):format(tostring(key), text(item)) end
+    table.sort(parts)
+    return "{" .. table.concat(parts, ",") .. "}"
+  end
+  local way = { setup = group.setup, teardown = group.teardown, env = group.env }
+  for name, value in pairs(framework.options) do
+    if not only_choose[name] then way["option " .. name] = value end
+  end
+  return framework.name .. "\0" .. text(way)
+end
+
 --- Finds the tests of all groups at once, in one sandbox.
 ---@param sandbox runner.Sandbox
 ---@param groups table[] in order
@@ -34,9 +54,10 @@ function M.collect(sandbox, groups, warn)
 
   local tests, problems, owner, taken = {}, {}, {}, {}
   for i, group in ipairs(groups) do
+    local way = way_of(group)
     local earlier = {} -- names of the groups that have tests of this one already, and how many
     for _, test in ipairs(found[i].tests) do
-      local key = group.framework.name .. "\0" .. test.id
+      local key = way .. "\0" .. test.id
       if owner[key] then
         if not earlier[owner[key]] then earlier[#earlier + 1] = owner[key] end
         earlier[owner[key]] = (earlier[owner[key]] or 0) + 1
@@ -44,6 +65,7 @@ function M.collect(sandbox, groups, warn)
         owner[key] = group.name
         -- Two frameworks may use one name for two tests.
         if taken[test.id] then test.id = group.name .. ":" .. test.id end
+        while taken[test.id] do test.id = test.id .. "'" end -- a name may look like one of another group
         taken[test.id] = true
         test.group, test.framework = group.name, group.framework.name
         tests[#tests + 1] = test

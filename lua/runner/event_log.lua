@@ -2,6 +2,7 @@
 -- ended in order, or folded into the state of every test.
 
 local cjson = require("cjson.safe")
+local errors = require("runner.errors")
 local retry = require("runner.retry")
 
 local M = {}
@@ -25,7 +26,8 @@ local function decode(line)
 end
 
 --- The events of a log in order. A last line that was cut off, and lines that are no events, are
---- passed over; events of unknown names are handed on.
+--- passed over; events of unknown names are handed on. What cannot be read to its end raises an error of kind
+--- "usage": half a log would be taken for the whole.
 ---@param path string
 ---@return (fun(): table?, integer?)? next each event and the offset of its line, for `at`
 ---@return string? message
@@ -35,13 +37,16 @@ function M.read(path)
   local offset = 0
   return function()
     if not file then return nil end
-    for line in file:lines("L") do
+    local line, why = file:read("L")
+    while line do
       local event, here = decode(line), offset
       offset = offset + #line
       if event then return event, here end
+      line, why = file:read("L")
     end
     file:close()
     file = nil
+    if why then errors.raise("usage", ("cannot read %s: %s"):format(path, why)) end
   end
 end
 

@@ -92,7 +92,7 @@ function M.predict(tests, pool, parallel, options)
   local most = pool.slots and math.min(pool.most or math.huge, #tests) or 1
   local sandboxes = math.max(1, math.min(math.ceil(parallel / slots), most))
   if #tests == 0 then
-    local nothing = { last = {}, slots = {} }
+    local nothing = { slots = {} }
     return { parallel = parallel, sandboxes = 0, wall = 0, work = 0, cost = pool.price and 0, run = nothing }
   end
   local run = model.run(tests, {

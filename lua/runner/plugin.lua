@@ -198,7 +198,7 @@ local function define(kind, spec)
   spec.kind = kind
   spec.options = spec.options or {}
   if kind == "provider" then
-    spec.options.price = spec.options.price or "number?" -- of a sandbox for an hour, for `runner plan` and the summary
+    spec.options.price = spec.options.price or "amount?" -- of a sandbox for an hour, for `runner plan` and the summary
   end
   return setmetatable(spec, Plugin)
 end

@@ -341,6 +341,14 @@ local function run_tests(self, scope)
   end
 end
 
+--- The groups that may not use all slots.
+---@return table<string, integer>? max_parallel by group
+local function limits_of(settings)
+  local limits = {}
+  for _, group in ipairs(settings.groups) do limits[group.name] = group.max_parallel end
+  return next(limits) and limits
+end
+
 --- Runs everything to its end. Configuration errors found on the way are raised after the events were closed.
 ---@return integer exit_code
 ---@async
@@ -349,7 +357,7 @@ function Run:execute()
   self.bus:emit({
     event = "run_started", version = 1, run = self.id, runner = require("runner.version"), argv = self.argv,
     config = self.settings.path, dir = self.settings.dir, parallel = pool.budget(self.settings),
-    seed = self.settings.seed, trace = self.settings.report.trace or nil,
+    seed = self.settings.seed, trace = self.settings.report.trace or nil, max_parallel = limits_of(self.settings),
   })
   if self.dir then download.clean(self.dir) end
   local signals <close> = watch_signals(self) -- luacheck: ignore

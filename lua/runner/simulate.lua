@@ -16,6 +16,7 @@ local M = {}
 ---@field provider string? of the first sandbox
 ---@field start number seconds until a sandbox was ready, the median
 ---@field retries integer of the test that was retried most
+---@field max_parallel table<string, integer> of groups that have a limit
 ---@field wall number seconds from the first sandbox's start to the last test's end
 
 local MOST_SLOTS = 1000000 -- of a sandbox; what claims to have more is damaged
@@ -31,15 +32,35 @@ for status in pairs(retry.FAILURE) do ENDED[status] = true end
 
 local on = {}
 
+--- A number of slots; nil for what cannot be one.
+local function slots_of(value)
+  local slots = type(value) == "number" and math.tointeger(value)
+  return slots and slots > 0 and math.min(slots, MOST_SLOTS) or nil
+end
+
+local function mutexes_of(value)
+  if value == true then return true end
+  local names = {}
+  for _, name in ipairs(type(value) == "table" and value or {}) do
+    if type(name) == "string" then names[#names + 1] = name end
+  end
+  return #names > 0 and names or nil
+end
+
 function on.run_started(seen, event)
-  local parallel = math.tointeger(event.parallel)
-  seen.limit = parallel and parallel > 0 and parallel or nil
+  seen.limit = slots_of(event.parallel)
+  for group, limit in pairs(type(event.max_parallel) == "table" and event.max_parallel or {}) do
+    seen.max_parallel[group] = slots_of(limit)
+  end
 end
 
 function on.test(seen, event)
   if not event.id or seen.by_id[event.id] then return end
   local file = type(event.file) == "string" and event.file or nil
-  local test = { id = event.id, group = event.group, file = file, fails = 0 }
+  local test = {
+    id = event.id, group = event.group, file = file, fails = 0, weight = slots_of(event.weight),
+    exclusive = mutexes_of(event.exclusive), priority = type(event.priority) == "number" and event.priority or nil,
+  }
   seen.by_id[event.id], seen.tests[#seen.tests + 1] = test, test
 end
 
@@ -60,7 +81,7 @@ end
 function on.sandbox_ready(seen, event)
   local name = event.sandbox
   if not name then return end
-  seen.open[name] = math.max(1, math.min(MOST_SLOTS, math.tointeger(event.slots) or 1))
+  seen.open[name] = slots_of(event.slots) or 1
   local slots, count = 0, 0
   for _, n in pairs(seen.open) do slots, count = slots + n, count + 1 end
   seen.slots, seen.sandboxes = math.max(seen.slots, slots), math.max(seen.sandboxes, count)
@@ -79,8 +100,10 @@ on.sandbox_lost = on.sandbox_closed
 ---@return runner.Recording
 function M.read(path)
   local events, message = event_log.read(results_dir.log(path))
-  if not events then errors.raise("usage", ("cannot read %s: %s"):format(path, message)) end
-  local seen = { tests = {}, by_id = {}, starting = {}, starts = {}, open = {}, slots = 1, sandboxes = 1 }
+  if not events then errors.raise("usage", "cannot read " .. message) end
+  local seen = {
+    tests = {}, by_id = {}, starting = {}, starts = {}, open = {}, slots = 1, sandboxes = 1, max_parallel = {},
+  }
   for event in events do
     local fold = on[event.event]
     if fold then fold(seen, event) end
@@ -96,7 +119,7 @@ function M.read(path)
   local wall = seen.first and seen.last and seen.last - seen.first
   return {
     tests = ran, parallel = math.min(seen.slots, seen.limit or seen.slots), sandboxes = seen.sandboxes,
-    provider = seen.provider, start = median(seen.starts), retries = retries,
+    provider = seen.provider, start = median(seen.starts), retries = retries, max_parallel = seen.max_parallel,
     wall = format.is_duration(wall) and wall or 0,
   }
 end

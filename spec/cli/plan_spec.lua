@@ -78,6 +78,10 @@ describe("runner plan", function()
     assert.are.equal(0, priced.code, priced.stderr)
     assert.matches("%$%d+%.%d%d", priced.stdout)
     assert.are.equal(1, runner(dir, "plan", "priced.lua", "--budget", "0.01").code)
+    project.write(dir, { ["owed.lua"] = 'return { provider = require "providers.local" { price = -1 } }' })
+    local owed = runner(dir, "plan", "owed.lua")
+    assert.are.equal(78, owed.code)
+    assert.matches("option price: expected a number, 0 or more, got the number -1", owed.stderr, 1, true)
     local both = runner(dir, "plan", "priced.lua", "--deadline", "1.5s", "--budget", "0.01")
     assert.are.equal(1, both.code)
     assert.matches("To end in 1.5s costs more than 0.01", both.stdout)
@@ -174,6 +178,50 @@ describe("runner simulate", function()
       assert.matches("\n +6 +3 +3s", simulate(events, "-p", "6"))
     end))
 
+    it("mutexes, weights, priorities and the limits of groups", async(function()
+      local function wall(seconds, rules, started)
+        local events = { sandbox("started", "a", 0), sandbox("ready", "a", 0), started }
+        for i, duration in ipairs(seconds) do
+          events[#events + 1] = ('{"event":"test","id":"%d","group":"g"%s}'):format(i, rules and rules[i] or "")
+          events[#events + 1] = ('{"event":"attempt_finished","id":"%d","status":"passed","duration":%d}')
+            :format(i, duration)
+        end
+        return simulate(events, "-p", "2"):match("\n +2 +1 +(%d+)s")
+      end
+      assert.are.equal("2", wall({ 1, 1, 1, 1 }))
+      local mutex, weight, first = ',"exclusive":["db"]', ',"weight":2', ',"priority":1'
+      assert.are.equal("3", wall({ 1, 1, 1, 1 }, { mutex, mutex, mutex, "" }))
+      assert.are.equal("4", wall({ 1, 1, 1, 1 }, { mutex, ',"exclusive":true', mutex, ',"exclusive":true' }))
+      assert.are.equal("3", wall({ 1, 1, 1, 1 }, { weight, weight, "", "" }))
+      assert.are.equal("3", wall({ 3, 1, 1, 1 }))
+      assert.are.equal("4", wall({ 3, 1, 1, 1 }, { "", first, first, first }))
+      assert.are.equal("4", wall({ 1, 1, 1, 1 }, nil, '{"event":"run_started","max_parallel":{"g":1}}'))
+      assert.are.equal("2", wall({ 1, 1, 1, 1 }, { ',"weight":-1e308', ',"exclusive":[1]', ',"priority":"high"' },
+        '{"event":"run_started","max_parallel":{"g":0.5}}'))
+    end))
+
+    it("what a run has noted of them, and nothing of a run that has no rules", async(function()
+      project.write(dir, { ["runner.lua"] = [[
+        local command = require "frameworks.command"
+        local function shells(...) return command { tests = { ... }, run_command = "eval {tests}" } end
+        return { max_parallel = 4, history = false, groups = {
+          one = { shells("true #1", "true #2"), max_parallel = 1 },
+          two = { shells("true #3"), exclusive = { "b", "a" }, weight = 2, priority = -1 },
+        } }]] })
+      assert.are.equal(0, runner(dir, "run").code)
+      assert.are.same({ one = 1 }, finished.find(dir, "run_started").max_parallel)
+      local function rules(id)
+        local test = finished.find(dir, "test", { id = id })
+        return { test.weight, test.exclusive, test.priority }
+      end
+      assert.are.same({}, rules("true #1"))
+      assert.are.same({ 2, { "a", "b" }, -1 }, rules("true #3"))
+      assert.are.equal(0, runner(dir, "simulate", "test-results").code)
+      local free = new()
+      assert.are.equal(0, runner(free, "run").code)
+      assert.is_nil(finished.find(free, "run_started").max_parallel)
+    end))
+
     it("retries as there were, and those of a failure rate", async(function()
       local events = { TESTS[1], attempt("x", "failed", true), attempt("x", "crashed", true), attempt("x", "passed") }
       assert.matches("\n +1 +1 +3s", simulate(events))
@@ -202,6 +250,14 @@ describe("runner simulate", function()
       assert.matches(name, result.stderr)
     end
     assert.are.equal(64, runner(dir, "simulate").code)
+    local unreadable = runner(dir, "simulate", "/proc/self/mem")
+    assert.are.equal(64, unreadable.code)
+    assert.are.equal("runner: cannot read /proc/self/mem: Input/output error\n", unreadable.stderr)
+    for _, command in ipairs({ "simulate", "plan" }) do
+      local zero = runner(dir, command, "-p", "1,0", command == "simulate" and "empty" or nil)
+      assert.are.equal(64, zero.code)
+      assert.matches('--parallel: expected numbers such as 1,10,50, got "1,0"', zero.stderr, 1, true)
+    end
     project.write(dir, { odd = table.concat({
       '{"event":"sandbox_started","sandbox":"a","time":9}',
       '{"event":"sandbox_ready","sandbox":"a","slots":1e308,"time":2}',

@@ -84,4 +84,23 @@ describe("tests of the same name", function()
       assert.is_truthy(text:find("wait for one another: " .. expected, 1, true), text)
     end
   end))
+
+  it("run in each of two groups that run them in different ways, and once where groups only choose", async(function()
+    local result, text, dir = run({ ["runner.lua"] = [[
+      local command = require "frameworks.command"
+      local function lines(run, ...) return command { tests = { ... }, run_command = run } end
+      return { groups = {
+        { lines("true {tests}", "x", "y"), name = "fast" },
+        { lines("test {tests} = x", "x", "y"), name = "slow" },
+        { lines("true {tests}", "y", "z"), name = "some" },
+        { lines("true {tests}", "z"), env = { MODE = "1" }, name = "with" },
+      } }
+    ]] })
+    assert.are.equal(1, result.code, text)
+    assert.are.same({
+      x = "passed", y = "passed", ["slow:x"] = "passed", ["slow:y"] = "failed", z = "passed", ["with:z"] = "passed",
+    }, finished.states(dir))
+    assert.matches("1 test of group some belongs to group fast already and runs there", text, 1, true)
+    assert.are.equal(1, runner(dir, "run", "slow:y").code)
+  end))
 end)

@@ -119,6 +119,8 @@ function M.run(cmd)
   cmd:group("Failures and time",
     cmd:option("--retries"):argname("N"):convert(checked("--retries", "count"))
       :description("Try a failed test that often again."),
+    cmd:option("--retry-budget"):argname("N"):convert(checked("--retry-budget", "count"))
+      :description("No more retries than that in the whole run."),
     cmd:option("--hold-failed"):argname("TIME"):convert(checked("--hold-failed", "duration"))
       :description("Keep the sandbox of a failed test for so long, and say how to get in."),
     cmd:flag("--fail-fast"):description("Stop after the first failed test."),
@@ -159,10 +161,11 @@ local function parallel_list(cmd)
   return cmd:option("-j -p --parallel"):argname("N,N..."):target("parallel_list"):convert(function(text)
     local list = {}
     for part in (text .. ","):gmatch("(.-),") do
-      list[#list + 1] = types.check("positive", tonumber(part))
-      if not tonumber(part) or not list[#list] then
+      local number = types.check("positive", tonumber(part))
+      if not number then
         return nil, ("--parallel: expected numbers such as 1,10,50, got %q"):format(text)
       end
+      list[#list + 1] = number
     end
     return list
   end):description("Slots: one number, or several for a table.")
@@ -189,7 +192,7 @@ function M.simulate(cmd)
   cmd:group("Other settings",
     parallel_list(cmd),
     cmd:option("--retries"):argname("N"):convert(checked("--retries", "count"))
-      :description("Try a failed test that often again."),
+      :description("Try a failed test that often again (default: as recorded)."),
     cmd:option("--failure-rate"):argname("PART"):convert(checked("--failure-rate", "part"))
       :description("This part of the tests fails once (default: as recorded)."),
     cmd:option("--start"):argname("TIME"):convert(checked("--start", "duration"))
@@ -221,11 +224,12 @@ end
 ---@param args table what argparse made of the flags that M.run or M.collect declares
 function M.apply(config, args)
   local configs = require("runner.config")
-  for _, key in ipairs({ "fail_fast", "hold_failed", "max_fail", "seed", "no_tests", "no_cache" }) do
+  for _, key in ipairs({ "fail_fast", "hold_failed", "max_fail", "retry_budget", "seed", "no_tests", "no_cache" }) do
     if args[key] ~= nil then
       config[key] = args[key]
     end
   end
+  if args.replay_order then config.seed = nil end
   if args.max_parallel then
     config.max_parallel, config.max_parallel_given = configs.parallel(args.max_parallel), true
   end
@@ -293,6 +297,9 @@ local function select_of(config, args, names)
   local selection = { names = names, expressions = {}, shard = args.shard, rerun = args.rerun_failed }
   for i, text in ipairs(args.expressions or {}) do
     selection.expressions[i] = expression.parse(text, config.predicates, known)
+  end
+  if args.replay_order and args.seed then
+    errors.raise("usage", "--seed and --replay-order both say in which order the tests run: give one of them")
   end
   if args.replay_order then selection.replay = require("runner.select.replay").read(args.replay_order) end
   if args.shard then

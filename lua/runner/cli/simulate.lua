@@ -23,6 +23,18 @@ local function alter(tests, args)
   end
 end
 
+--- The rules of the run's groups, as asked for.
+local function policies_of(recording, args)
+  local policies = {}
+  for _, test in ipairs(recording.tests) do
+    local group = test.group or "tests"
+    policies[group] = policies[group] or {
+      individual = args.individual, max_parallel = recording.max_parallel[group], fixed_cost = args.fixed_cost,
+    }
+  end
+  return policies
+end
+
 ---@param args table
 ---@return integer exit code
 function M.run(args)
@@ -33,10 +45,7 @@ function M.run(args)
   local pool = {
     name = "simulated", start = args.start or recording.start, fixed_cost = args.fixed_cost or 0, price = args.price,
     slots = not is_local and math.max(1, recording.parallel // recording.sandboxes) or nil,
-    policies = args.individual and setmetatable({}, { __index = function(policies, group)
-      policies[group] = { individual = true }
-      return policies[group]
-    end }) or {},
+    policies = policies_of(recording, args),
   }
   local function write(...) io.stdout:write(...) end
   show.work(write, recording.tests, #recording.tests)

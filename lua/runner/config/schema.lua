@@ -35,6 +35,8 @@ M.settings = {
     doc = "near the end, idle sandboxes elsewhere may run a copy of a test that hangs" },
   { key = "retries", type = "count", default = 0, sample = "2",
     doc = "how often a failed test is tried again; passed in the end = flaky" },
+  { key = "retry_budget", type = "count", sample = "20",
+    doc = "retries in all, of the whole run; then failed tests are not tried again (default: no limit)" },
   { key = "retry", type = "function", sample = "function(test, attempt) return true end",
     doc = "decides whether a failed attempt is worth another" },
   { key = "hold_failed", type = "duration", sample = '"10m"',

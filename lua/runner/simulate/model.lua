@@ -17,28 +17,25 @@ local M = {}
 ---@field duration number seconds that it takes
 ---@field cost number? seconds that the scheduler believes it takes; nil: it knows nothing
 ---@field straggles number? seconds after which an idle slot elsewhere may run a copy
+---@field weight integer?
+---@field exclusive true|string[]|nil
+---@field priority number?
 ---@field fails integer? its first so many attempts fail
 
 ---@class runner.SimulatedPool
 ---@field sandboxes integer
 ---@field slots integer? of each (default 1)
----@field start number|fun(index: integer): number|nil seconds until one is ready (default 0)
----@field speed (fun(index: integer): number)? how fast each is (default 1)
+---@field start number? seconds until one is ready (default 0)
 ---@field fixed_cost number? seconds that each hand-out costs (default 0)
 ---@field dies (fun(index: integer): number?)? when a sandbox dies, in seconds after it is ready
 ---@field stalls (fun(index: integer): number?)? when it stops working without a word
 ---@field detect number? seconds until a stall is noticed and the sandbox given up (default 20: two missed pings)
----@field replace boolean? dead sandboxes are replaced (default true)
 
 ---@class runner.SimulatedRun
 ---@field makespan number seconds
----@field ready number seconds until the first sandbox was ready
 ---@field busy number seconds of work done in slots, lost work included
 ---@field sandbox_seconds number from the start of each sandbox to its end
----@field executions integer
 ---@field copies integer
----@field finished integer tests
----@field last { id: string, finished: number }[] the tests that ended last, latest first
 ---@field slots table[] with `keep`: { sandbox, slot, id, started, ended } of every execution
 
 local function earlier(a, b)
@@ -91,13 +88,13 @@ local function finish(self, slot, item)
     if item.attempt <= (item.test.fails or 0) and item.attempt <= self.retries then
       local again = {
         test = item.test, id = item.id, group = item.group, cost = item.cost, attempt = item.attempt + 1,
-        order = item.order, avoid = slot.sandbox.index,
+        order = item.order, avoid = slot.sandbox.index, weight = item.weight, exclusive = item.exclusive,
+        priority = item.priority,
       }
       self.queue:add({ again }, true)
     else
       self.left = self.left - 1
       self.makespan = self.now
-      self.ended[#self.ended % 16 + 1] = { id = item.id, finished = self.now }
     end
   end
   if self.queue.pending > 0 then self:wake() end
@@ -108,18 +105,14 @@ end
 function begin(self, slot)
   if slot.sandbox.dead then return end
   local item = slot.queue[slot.first]
-  while item and item.gone == slot do
-    slot.queue[slot.first], slot.first = nil, slot.first + 1
-    item = slot.queue[slot.first]
-  end
   if not item then return ask(self, slot) end
   slot.queue[slot.first], slot.first = nil, slot.first + 1
   slot.running, slot.started = item, self.now
-  self.queue:started(slot, item, self.copying and self.now)
-  self.executions, self.copies = self.executions + 1, self.copies + (item.copy_of and 1 or 0)
+  self.queue:started(slot, item, self.now)
+  self.copies = self.copies + (item.copy_of and 1 or 0)
   local more = self.queue:more(slot, options_of(self, slot))
   if more then push(slot, more) end
-  slot.ending = at(self, self.now + item.test.duration / slot.sandbox.speed, finish, slot, item)
+  slot.ending = at(self, self.now + item.test.duration, finish, slot, item)
 end
 
 --- A slot without work asks for some.
@@ -140,12 +133,12 @@ function ask(self, slot)
     end
     return
   end
-  items = self.copying and self.queue:copy(slot, options, self.now)
+  items = self.queue:copy(slot, options, self.now)
   if items then
     push(slot, items)
     return begin(self, slot)
   end
-  local due = self.copying and self.queue:copy_due()
+  local due = self.queue:copy_due()
   if due and due ~= self.copy_due then
     self.copy_due = due
     at(self, math.max(due, self.now), function() self:wake(1) end)
@@ -153,19 +146,11 @@ function ask(self, slot)
   self.idle[#self.idle + 1] = slot
   local other, n = self.queue:relieve(options)
   if other then
-    local back, from = {}, other.last
-    while n > 0 and from >= other.first do
-      local item = other.queue[from]
-      if item and item.gone ~= other then
-        item.gone = other
-        table.insert(back, 1, item)
-        other.queue[from] = nil
-        other.last = from - 1
-        n = n - 1
-      end
-      from = from - 1
+    local back = {}
+    for i = math.max(other.first, other.last - n + 1), other.last do
+      back[#back + 1], other.queue[i] = other.queue[i], nil
     end
-    for _, item in ipairs(back) do item.gone = nil end
+    other.last = other.last - #back
     self.queue:returned(other, back)
     self:wake()
   end
@@ -196,12 +181,12 @@ local function lose(self, sandbox)
       local known, goes_on = self.queue:lost(slot, slot.running)
       if known and not goes_on then again[#again + 1] = slot.running end
     end
-    for i = slot.first, slot.last or 0 do back[#back + 1] = slot.queue[i] end
+    for i = slot.first, slot.last do back[#back + 1] = slot.queue[i] end
     self.queue:returned(slot, back)
   end
   for _, item in ipairs(again) do item.copy_of, item.twin = nil, nil end
   self.queue:add(again, true)
-  if self.replace and self.left > 0 then open(self) end
+  if self.left > 0 then open(self) end
   self:wake()
 end
 
@@ -213,7 +198,6 @@ end
 
 local function ready(self, sandbox)
   self.open = self.open + 1
-  self.ready = self.ready or self.now
   for i = 1, self.capacity do
     local slot = { index = i, sandbox = sandbox, queue = {}, first = 1, last = 0 }
     sandbox.slots[i] = slot
@@ -230,19 +214,14 @@ end
 
 function open(self)
   self.opened = self.opened + 1
-  local index = self.opened
-  local start = self.pool.start or 0
-  if type(start) == "function" then start = start(index) end
-  local speed = self.pool.speed and self.pool.speed(index) or 1
-  local sandbox = { index = index, slots = {}, opened = self.now, speed = speed }
-  at(self, self.now + start, ready, sandbox)
+  local sandbox = { index = self.opened, slots = {}, opened = self.now }
+  at(self, self.now + (self.pool.start or 0), ready, sandbox)
 end
 
 --- Runs tests on a pool until all have ended. The tables of the tests are used for the run's own notes, too.
 ---@param tests runner.SimulatedTest[]
 ---@param pool runner.SimulatedPool
----@param options { retries: integer?, keep: boolean?, copies: boolean?,
----  policies: table<string, runner.GroupPolicy>? }?
+---@param options { retries: integer?, keep: boolean?, policies: table<string, runner.GroupPolicy>? }?
 ---@return runner.SimulatedRun
 function M.run(tests, pool, options)
   options = options or {}
@@ -255,13 +234,12 @@ function M.run(tests, pool, options)
   local self = setmetatable({
     now = 0, made = 0, events = heaps.new(earlier), pool = pool, capacity = capacity, retries = options.retries or 0,
     queue = schedule.new({ groups = policies, slots = pool.sandboxes * capacity }), idle = {}, open = 0, opened = 0,
-    left = #tests, makespan = 0, busy = 0, executions = 0, copies = 0, sandbox_seconds = 0, ended = {},
-    copying = options.copies ~= false, fixed_cost = pool.fixed_cost or 0, replace = pool.replace ~= false,
-    keep = options.keep, kept = {},
+    left = #tests, makespan = 0, busy = 0, copies = 0, sandbox_seconds = 0,
+    fixed_cost = pool.fixed_cost or 0, keep = options.keep, kept = {},
   }, Model)
   -- A million tests are a lot of tables: each is its own first item.
   for i, test in ipairs(tests) do
-    test.test, test.group, test.attempt, test.order, test.gone = test, test.group or "tests", 1, i, nil
+    test.test, test.group, test.attempt, test.order = test, test.group or "tests", 1, i
   end
   self.queue:add(tests)
   for _ = 1, pool.sandboxes do open(self) end
@@ -273,10 +251,8 @@ function M.run(tests, pool, options)
       event.fn(self, event.a, event.b)
     end
   end
-  table.sort(self.ended, function(a, b) return a.finished > b.finished end)
   return {
-    makespan = self.makespan, ready = self.ready, busy = self.busy, executions = self.executions, copies = self.copies,
-    finished = #tests, last = self.ended, slots = self.kept,
+    makespan = self.makespan, busy = self.busy, copies = self.copies, slots = self.kept,
     sandbox_seconds = self.sandbox_seconds + self.open * self.makespan,
   }
 end
