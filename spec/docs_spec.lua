@@ -197,7 +197,7 @@ describe("plug-ins of the pages", function()
       for _, folder in ipairs({ "checks/", "more/" }) do files[folder .. name .. ".sh"] = text .. "\n" end
     end
     local dir = example(files)
-    local code, printed = runner(dir, "run", "-v")
+    local code, printed = runner(dir, "run", "-v", "--no-history")
     assert.are.equal(1, code, printed)
     assert.matches("finished: failed", printed)
 
@@ -242,7 +242,7 @@ describe("plug-ins of the pages", function()
     local dir = example({ ["checks/a.sh"] = "", ["more/a.sh"] = "" })
     project.write(dir, { ["runner.lua"] = (read(dir .. "/runner.lua"):gsub('provider = "scratch"',
       'provider = require "providers.scratch" { parent = "/nowhere" }')) })
-    local code, printed = runner(dir, "run")
+    local code, printed = runner(dir, "run", "--no-history")
     assert.are.equal(3, code, printed)
     assert.matches("/nowhere", printed)
     assert.not_matches("trying again", printed)

@@ -115,8 +115,9 @@ describe("the history", function()
     past_run(path, { a = { "failed", 1 }, b = { "passed", 1 } })
     local opened = known()
     local statuses = {}
-    for id in ("abcdefg"):gmatch(".") do statuses[#statuses + 1] = opened:status(test(id)) or "-" end
-    assert.are.equal("failed passed failed crashed skipped timed_out -", table.concat(statuses, " "))
+    for id in ("abcdef"):gmatch(".") do statuses[#statuses + 1] = opened:entry(test(id)).last[2] end
+    assert.are.equal("failed passed failed crashed skipped timed_out", table.concat(statuses, " "))
+    assert.is_nil(opened:entry(test("g")))
     assert.is_false(opened:is_flaky(test("a")), "from run to run the code may have changed")
     assert.is_true(opened:is_flaky(test("b")))
     assert.is_false(opened:is_flaky(test("g")))
@@ -132,7 +133,7 @@ describe("the history", function()
     for id in ("abc"):gmatch(".") do assert.is_nil(opened:duration(test(id))) end
     past_run(path, { d = { "cancelled", 9 } })
     assert.are.equal(1, known():duration(test("d")))
-    assert.are.equal("passed", known():status(test("d")))
+    assert.are.equal("passed", known():entry(test("d")).last[2])
   end)
 
   it("records nothing of a run that was killed, and a run once", function()
@@ -218,19 +219,19 @@ describe("the history", function()
       { event = "sandbox_ready", sandbox = "n", time = 53 },
       started("a::1", 2, "worker", 1), finished("a::1", 1),
       started("a::2", 0.3, "batch", 1), finished("a::2", 1),
-      started("b::1", 0.7, nil, 1), finished("b::1", 1),
+      started("b::1", 70, "batch", 1), finished("b::1", 1), -- imports its file first
       started("b::2", 0.001, nil, 1), finished("b::2", 1),
       -- Told of only when it was over: its overhead is its own time.
       started("c::1", 40, "batch", 1), finished("c::1", 1, 100),
     } })
     local opened = known()
     assert.are.equal(3, opened:cost("sandbox", "docker"))
-    assert.are.equal(2, opened:cost("worker", "f", "unit"))
-    assert.are.equal(2, opened:cost("worker", "f", "another group"))
     assert.are.equal(0.3, opened:cost("batch", "f", "unit"))
-    assert.are.equal(0.7, opened:cost("module", "unit", "b"))
-    assert.is_nil(opened:cost("module", "unit", "c"))
-    assert.is_nil(opened:cost("worker", "g", "unit"))
+    assert.are.equal(0.3, opened:cost("batch", "f", "another group"))
+    assert.is_nil(opened:cost("batch", "g", "unit"))
+    local costs = {}
+    for key in project.read(path):gmatch('{"cost":(%b[])') do costs[#costs + 1] = key end
+    assert.are.same({ '["batch","f","unit"]', '["sandbox","docker"]' }, costs)
   end)
 
   describe("forgets", function()
@@ -283,7 +284,7 @@ describe("the history", function()
     past_run(path, { a = { "failed", 3 } }, { time = now + 60, whole = false })
     past_run(path, { a = { "failed", 3 } }, { time = 0, whole = false })
     local opened = known()
-    assert.are.equal("failed", opened:status(test("a")))
+    assert.are.equal("failed", opened:entry(test("a")).last[2])
     assert.are.equal(3, opened:duration(test("a")))
     assert.are.equal(1, opened:duration(test("b")))
     assert.are.equal(4, #opened:runs())

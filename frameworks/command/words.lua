@@ -3,6 +3,7 @@
 --- {tests} or {filters} becomes as many arguments as there are.
 
 local shell = require("runner.shell")
+local suggest = require("runner.suggest")
 
 local M = {}
 
@@ -81,6 +82,34 @@ function M.mentions(what, name)
     if type(item) == "string" and M.mentions(item, name) then return true end
   end
   return false
+end
+
+local NAMES = { "tests", "result_file", "filters" }
+
+--- A word in braces that was meant to be a placeholder and is none here; other braces are the command's own, as those
+--- of ${VAR} and awk '{print}' are.
+---@param what string|table|nil a command, or an environment
+---@param known string[] placeholders that are filled in there
+---@return string? message
+function M.mistake(what, known)
+  if type(what) == "table" then
+    for _, item in pairs(what) do
+      local message = type(item) == "string" and M.mistake(item, known)
+      if message then return message end
+    end
+    return nil
+  end
+  local is_known = {}
+  for _, name in ipairs(known) do is_known[name] = true end
+  for before, word in ("\0" .. (what or "")):gmatch("(.){([%a_-]+)%f[}]") do
+    local nearest = not before:find("[%$%%#@{]") and not is_known[word] and suggest.nearest(word, NAMES)
+    if nearest == word then
+      return ("{%s} is not filled in there"):format(word)
+    elseif nearest then
+      return ("unknown placeholder {%s}; did you mean {%s}? (braces that are meant as such: { %s })"):format(word, nearest,
+        word)
+    end
+  end
 end
 
 --- Can the command take more than one test?

@@ -51,7 +51,7 @@ end
 function M.write(path, bytes)
   local target = uv.fs_realpath(path) or path
   local there = uv.fs_stat(target)
-  local fd, temporary = uv.fs_mkstemp(target .. ".XXXXXX")
+  local fd, temporary = uv.fs_mkstemp((target:gsub("([^/]*)$", ".%1.runner-XXXXXX", 1)))
   if not fd then return nil, temporary end
   local written, message = 0, nil
   while written and written < #bytes do
@@ -71,6 +71,18 @@ function M.write(path, bytes)
   if ok then return true end
   uv.fs_unlink(temporary)
   return nil, message or why
+end
+
+--- Removes what those who were killed while they wrote a file have left beside it. Nobody else may be writing it.
+---@param path string absolute
+function M.tidy(path)
+  local target = uv.fs_realpath(path) or path
+  local folder, name = target:match("^(.*/)([^/]*)$")
+  local start = "." .. name .. ".runner-"
+  for _, found in ipairs(M.names(folder)) do
+    local is_ours = found:sub(1, #start) == start and found:find("^%w%w%w%w%w%w$", #start + 1)
+    if is_ours then uv.fs_unlink(folder .. found) end
+  end
 end
 
 --- The names in a folder, sorted; none when it cannot be read.

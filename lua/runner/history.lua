@@ -82,15 +82,6 @@ end
 
 -- One test ----------------------------------------------------------------------------------------------------------
 
-local HEAD = '^"s":([^,]+),"p95":([^,]+),"last":%["%w+","([%a_]+)"%],"file":()'
-
---- What stands right behind the key of a line.
-local function head_of(line, key)
-  local s, p95, status, at = line:match(HEAD, #key + 10)
-  s, p95 = tonumber(s), tonumber(p95)
-  if format.is_duration(s) and format.is_duration(p95) then return s, p95, status, at end
-end
-
 local function find(self, test)
   local key = format.key(test.group, test.id)
   return self.index.tests[key], key
@@ -115,17 +106,7 @@ end
 ---@return number?
 function History:duration(test)
   local line, key = find(self, test)
-  return line and head_of(line, key) or nil
-end
-
---- How it ended when it last ran.
----@param test { id: string, group: string }
----@return "passed"|"failed"|"flaky"|"skipped"|"timed_out"|"crashed"|nil
-function History:status(test)
-  local line, key = find(self, test)
-  if not line then return nil end
-  local _, _, status = head_of(line, key)
-  return status
+  return line and format.head(line, key) or nil
 end
 
 --- Has it, in one and the same run, both failed and passed? (From run to run the code may have changed.)
@@ -151,7 +132,7 @@ end
 ---@return number?
 function History:p95(test)
   local line, key = find(self, test)
-  local _, p95 = head_of(line or "", key)
+  local _, p95 = format.head(line or "", key)
   return p95
 end
 
@@ -171,7 +152,7 @@ local function neighbours(self)
   if self.by_file then return end
   self.by_file, self.by_group = {}, {}
   for key, line in pairs(self.index.tests) do
-    local s, _, _, at = head_of(line, key)
+    local s, _, _, at = format.head(line, key)
     if s then
       local parts = format.parts(key)
       local group, id = parts[1], parts[2]
@@ -225,17 +206,16 @@ function History:speed(provider, host)
   return speed.of(self.index, provider, host)
 end
 
---- Seconds until a test can start, as learned: ("sandbox", provider) until it is ready, ("worker", framework, group)
---- from its start to its first test, ("batch", framework, group) from a hand-out to its first test, ("module", group,
---- file) for the first test of a file in a worker. nil: not known, or too little to tell.
----@param kind "sandbox"|"worker"|"batch"|"module"
+--- Seconds until a test can start, as learned: ("sandbox", provider) until it is ready, ("batch", framework, group)
+--- from a hand-out to its first test. nil: not known, or too little to tell.
+---@param kind "sandbox"|"batch"
 ---@param ... string
 ---@return number?
 function History:cost(kind, ...)
   local line = self.index.costs[format.key(kind, ...)]
   local cost = line and format.read_cost(line)
   if cost then return cost.s end
-  if kind ~= "worker" and kind ~= "batch" then return nil end
+  if kind ~= "batch" then return nil end
   local framework, others = ..., {}
   for key, other in pairs(self.index.costs) do
     local parts = format.parts(key)

@@ -1,9 +1,12 @@
 --- The file of a history: that nothing that is found in its place ends a run or makes it worse, and merging.
 
 local uv = require("luv")
+local async = require("spec.support.async")
+local files = require("runner.file")
 local format = require("runner.history.format")
 local history = require("runner.history")
 local past_run = require("spec.support.past_run")
+local process = require("runner.process")
 local project = require("spec.support.project")
 local store = require("runner.history.store")
 
@@ -57,6 +60,38 @@ describe("the history", function()
       if before then assert.are.equal(before, project.read(path)) end
       assert.are.same({}, backups())
     end
+
+    it("was being written when its writer was killed, and tidies up", async(function()
+      local before = sound()
+      local folder = path:match("^(.*)/")
+      local script = project.new({ ["write.lua"] = ([[
+        local uv, path = require("luv"), %q
+        uv.fs_fsync = function() uv.kill(uv.os_getpid(), "sigkill") end
+        require("runner.history.store").update(path, function() end)
+      ]]):format(path) }) .. "/write.lua"
+      assert.are.equal(9, process.run({ uv.exepath(), "lua", script }, { cwd = uv.cwd() }).signal)
+      local left = files.names(folder)
+      assert.are.equal(2, #left)
+      assert.matches("^%.history%.jsonl%.runner%-%w+$", left[1])
+      assert.are.equal(before, project.read(path))
+      local others = { [".history.jsonl.runner-notes"] = "x", ["history.jsonl.runner-abcdef"] = "x" }
+      project.write(folder, others)
+      past_run(path, { c = { "passed", 1 } })
+      assert.are.same({ ".history.jsonl.runner-notes", "history.jsonl", "history.jsonl.runner-abcdef" },
+        files.names(folder))
+      assert.are.equal(1, known():duration(test("a")))
+      assert.are.equal(1, known():duration(test("c")))
+    end))
+
+    it("has costs that nobody asks for any more", function()
+      local lines = { '{"cost":["module","unit","a.py"],"s":0.2,"samples":["1Tjk3x0ab1",0.2]}',
+        '{"cost":["worker","f","unit"],"s":1,"samples":["1Tjk3x0ab1",1]}' }
+      write(sound():gsub("\n", "\n" .. table.concat(lines, "\n") .. "\n", 1))
+      assert.are.equal(2, known():duration(test("b")))
+      past_run(path, { c = { "passed", 1 } })
+      assert.are.equal(2, known():duration(test("b")))
+      assert.are.same({}, backups())
+    end)
 
     it("is of a newer version, and leaves it alone", function()
       write('{"runner_history":2,"samples":10}\n{"new":1}\n')
@@ -182,13 +217,13 @@ describe("the history", function()
         for _, one in ipairs({ test("f::1"), test("g::4"), test("x1", "h"), test("nothing") }) do
           local seconds = opened:estimate(one)
           assert.is_true(format.is_duration(seconds))
-          opened:status(one)
+          opened:entry(one)
           opened:is_flaky(one)
           opened:failure_rate(one)
           opened:p95(one)
         end
         opened:speed("local", "h1")
-        opened:cost("worker", "f", "unit")
+        opened:cost("batch", "f", "unit")
         for one in opened:tests() do opened:entry(one) end
         local told = past_run(path, { ["f::1"] = { "passed", 1 }, new = { "passed", 1 } })
         if told[1] == "not recorded" then
@@ -231,7 +266,7 @@ describe("the history", function()
       local entry = opened:entry(test("a"))
       assert.are.same({ 3, 1 }, entry.n)
       assert.are.same({ 1, 3, 5 }, { entry.samples.passed[2], entry.samples.passed[4], entry.samples.passed[6] })
-      assert.are.equal("flaky", opened:status(test("a")))
+      assert.are.equal("flaky", opened:entry(test("a")).last[2])
       assert.are.equal(5, opened:duration(test("l")))
       assert.are.equal(1, opened:duration(test("b")))
       assert.are.equal(3, #opened:runs())

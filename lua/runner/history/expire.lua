@@ -11,16 +11,6 @@ local WHOLE_RUNS = 30 -- so many were without it, at any time
 local LOST_DAYS = 365 -- nothing tells of its group any more
 local PAUSE_DAYS = 30 -- a longer time without a run counts as so much: nobody worked, or a clock has jumped
 
-local LAST = '^"s":[^,]*,"p95":[^,]*,"last":%["(%w+)","'
-
---- The run that last saw a test.
----@param line string
----@param key string
----@return string?
-local function seen_in(line, key)
-  return line:match(LAST, 9 + #key + 1)
-end
-
 --- How old something is in days, pauses shortened, by the run that last saw it.
 ---@param keys string[] of runs, sorted
 ---@return fun(seen: string): number
@@ -73,13 +63,13 @@ function M.apply(index, rules)
       or days > GONE_DAYS and runs[1] and seen < runs[1]
   end
   for key, line in pairs(index.tests) do
-    local seen = seen_in(line, key)
+    local _, _, seen = format.head(line, key)
     if seen and format.time_of(seen) and seen < newest and is_gone(key, seen) then
       index.tests[key], removed = nil, removed + 1
     end
   end
   for key, line in pairs(index.costs) do
-    local seen = line:match('"([%w.]+)",[%d%.e+-]+%]}$')
+    local seen = format.last_of_cost(line)
     local time = format.time_of(seen)
     if time and (age_of(seen) > GONE_DAYS or last_day and time < last_day) then index.costs[key] = nil end
   end

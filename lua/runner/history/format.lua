@@ -2,7 +2,7 @@
 --- stands right behind the key, so that a line is decoded only when more is wanted of it. Pure.
 ---
 ---     {"runner_history":1,"samples":10}
----     {"cost":["module","unit","tests/test_a.py"],"s":0.21,"samples":["tjk3x0ab12",0.21]}
+---     {"cost":["sandbox","docker"],"s":0.21,"samples":["tjk3x0ab12",0.21]}
 ---     {"run":["tjk3x0ab12"],"id":"20260730-120000-ab12cd","places":[["local","laptop",1]],"whole":["unit"]}
 ---     {"test":["unit","tests/test_a.py::test_x"],"s":0.12,"p95":0.12,"last":["tjk3x0ab12","passed"],
 ---      "file":15,"n":[1,0],"passed":["tjk3x0ab12",0.12]}
@@ -200,6 +200,46 @@ function M.run(key, run)
   end
   return ('{"run":["%s"],"id":%s,"places":[%s],"whole":%s}'):format(
     key, quote(text.repair(run.id)), table.concat(places, ","), strings(run.whole))
+end
+
+-- Reading without decoding: of lines that are just as we write them -------------------------------------------------
+
+local KINDS = { ['{"test":['] = "tests", ['{"cost":['] = "costs" }
+local PLAIN_KEY = '^%["[^"\\]*","[^"\\]*"%]$'
+local HEAD = '^"s":([^,]+),"p95":([^,]+),"last":%["(%w+)","[%a_]+"%],"file":()'
+local LAST_OF_COST = '"([%w.]+)",[%d%.e+-]+%]}$'
+
+--- What a line is, and its key unless it is a run's. nil: it has to be decoded to know.
+---@param line string
+---@return "tests"|"costs"|"runs"|nil kind
+---@return string? key
+function M.recognise(line)
+  if line:sub(1, 7) == '{"run":' then return "runs" end
+  local kind = KINDS[line:sub(1, 9)]
+  -- Within a string, a quote behind a comma has a backslash before it: this is the end of the key.
+  local stop = kind and line:byte(-1) == 125 and line:find('],"s":', 10, true)
+  local key = stop and line:sub(9, stop)
+  if key and (kind == "costs" or key:find(PLAIN_KEY)) then return kind, key end
+end
+
+--- What stands right behind the key of a test's line.
+---@param line string
+---@param key string
+---@return number? s nil: the line is damaged
+---@return number? p95
+---@return string? seen the run that saw it last
+---@return integer? at where its file stands
+function M.head(line, key)
+  local s, p95, seen, at = line:match(HEAD, #key + 10)
+  s, p95 = tonumber(s), tonumber(p95)
+  if M.is_duration(s) and M.is_duration(p95) then return s, p95, seen, at end
+end
+
+--- The sample that the line of a cost ends with.
+---@param line string
+---@return string? token of the run
+function M.last_of_cost(line)
+  return line:match(LAST_OF_COST)
 end
 
 -- Reading: whatever a line holds, what comes out is well-formed -----------------------------------------------------

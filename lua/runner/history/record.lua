@@ -79,13 +79,14 @@ function on.test(self, event)
   self.tests[event.id], self.order[#self.order + 1] = test, test
 end
 
---- What it took until the test could start: the worker to come up, a hand-out to arrive, its file to be imported.
+--- What it took until the test could start.
 function on.attempt_started(self, event)
   local test = self.tests[event.id]
   if not test or not event.overhead then return end
   test.open = { overhead = event.overhead, first = event.first, time = event.time, slot = event.slot }
 end
 
+--- What a hand-out costs: until the first of its tests could start, in a worker that has its file already.
 local function overhead_of(self, test, event)
   local open = test.open
   test.open = nil
@@ -96,13 +97,9 @@ local function overhead_of(self, test, event)
     slot = {}
     self.slots[open.slot] = slot
   end
-  local group = test.group
-  if open.first == "worker" then
-    add_cost(self, open.overhead, "worker", test.framework or "", group)
-  elseif test.file and not slot[test.file] then
-    add_cost(self, open.overhead, "module", group, test.file)
-  elseif open.first == "batch" then
-    add_cost(self, open.overhead, "batch", test.framework or "", group)
+  -- The first test of a file waits for its import, too; that is no part of what each hand-out costs.
+  if open.first == "batch" and not (test.file and not slot[test.file]) then
+    add_cost(self, open.overhead, "batch", test.framework or "", test.group)
   end
   if test.file then slot[test.file] = true end
 end

@@ -56,8 +56,6 @@ end
 
 local MARKERS = { ["<<<<<<<"] = true, ["======="] = true, [">>>>>>>"] = true, ["|||||||"] = true }
 
-local CANONICAL = '^%["[^"\\]*","[^"\\]*"%]$'
-
 --- A line that is not just as we write it: by hand, by another JSON writer, or damaged.
 ---@return string? kind
 ---@return string? key
@@ -86,30 +84,26 @@ end
 
 local function read_line(index, line, number)
   if line:byte(-1) == 13 then line = line:sub(1, -2) end -- a checkout with other line ends
-  local head = line:sub(1, 9)
-  if head == '{"test":[' or head == '{"cost":[' then
-    -- Within a string, a quote behind a comma has a backslash before it: this is the end of the key.
-    local stop = line:find('],"s":', 10, true)
-    local key = stop and line:sub(9, stop)
-    if key and line:byte(-1) == 125 and (head == '{"cost":[' or key:find(CANONICAL)) then
-      return enter(index, head == '{"test":[' and "tests" or "costs", key, line)
-    end
-  elseif head:sub(1, 7) == '{"run":' then
-    local run, key = format.read_run(line)
+  local kind, key = format.recognise(line)
+  if kind == "runs" then
+    local run
+    run, key = format.read_run(line)
     if run then
       if not index.runs[key] then index.run_keys[#index.run_keys + 1] = key end
       index.runs[key] = run
       return
     end
+  elseif kind then
+    return enter(index, kind, key, line)
   elseif MARKERS[line:sub(1, 7)] then
     index.is_foreign = true
     index.problem = index.problem or ("it has conflict markers (line %d)"):format(number)
     return
-  elseif format.read_header(line) or line == "" then
-    return -- of a careless merge
   end
-  local kind, key, mended = read_slowly(line)
+  local mended
+  kind, key, mended = read_slowly(line)
   if kind then return enter(index, kind, key, mended) end
+  if line == "" or format.read_header(line) then return end -- of a careless merge
   index.damaged = index.damaged + 1
   index.first_damaged = index.first_damaged or number
 end
@@ -264,6 +258,7 @@ function M.update(path, change)
   local lock, message = lock_of(path)
   if lock == nil then return nil, message end
   local held <close> = lock or nil -- luacheck: ignore
+  if lock then file.tidy(path) end
   local index = M.read(path)
   if index.is_foreign then return nil, index.problem .. ": it was left as it is" end
   change(index)
