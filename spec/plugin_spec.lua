@@ -149,7 +149,7 @@ describe("plugin", function()
     it("without its functions", function()
       assert.matches("provider mine: it needs a function open",
         defined("provider", { open = "nothing" }))
-      assert.matches("needs a function session or command %(it has sesion%)",
+      assert.matches("needs a function session %(it has sesion%)",
         defined("framework", { session = "nothing", sesion = print }))
       assert.matches("prepare: expected a function, got true",
         defined("provider", { prepare = true }))

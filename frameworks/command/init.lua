@@ -12,8 +12,9 @@
 --- path or globs of what the command writes by itself, one command takes many tests and the results say how each went:
 --- JUnit XML, or TAP where the name ends in .tap; `result_file = "-"` is the command's stdout, which is TAP. Results
 --- belong to the test whose name they carry; `test_id_format` says how names are made of results, such as
---- "{classname} {name}" or "{file}". Where a path is given, commands of one sandbox take turns, as they write the same
---- file; {result_file} alone has one for each.
+--- "{classname} {name}" or "{file}". A test that is a file or a folder has a command of its own where results carry
+--- other names, those of the cases inside; `test_id_format = "{tests}"` says so of any test. Where a path is given,
+--- commands of one sandbox take turns, as they write the same file; {result_file} alone has one for each.
 
 local call = require("runner.framework.call")
 local batch = require("runner.framework.batch")
@@ -29,16 +30,26 @@ local turns = require("frameworks.command.turns")
 local unique = require("runner.framework.unique")
 local words = require("frameworks.command.words")
 
+local WHOLE = "{tests}" -- as test_id_format: all that a command reports is of the test that it was called for
 local DISCOVERY_LIMIT = 64 * 1024 * 1024 -- bytes of names
 
 local function wrong(format, ...)
   errors.raise("config", "framework command: " .. format:format(...))
 end
 
+local function check_placeholders(options)
+  for option, known in pairs({ run_command = { "tests", "result_file", "filters" }, discover_command = { "filters" },
+    env = { "result_file" } }) do
+    local mistake = words.mistake(options[option], known)
+    if mistake then wrong("%s: %s", option, mistake) end
+  end
+end
+
 --- What the options come to; raises what does not fit together.
 local function plan_of(options)
   local run, declared = options.run_command, options.result_file
   if not options.tests and not options.discover_command then wrong("set tests or discover_command") end
+  check_placeholders(options)
   local placed = words.mentions(run, "result_file") or words.mentions(options.env, "result_file")
   local paths = type(declared) == "table" and declared or { declared }
   local stdout = declared == "-"
@@ -57,12 +68,16 @@ local function plan_of(options)
   then
     wrong("filters is set, but no command has {filters}")
   end
-  local many = words.takes_many(run)
+  plan.names_tests = words.mentions(run, "tests")
+  -- A command that always runs all tests takes many, too: its results say how each went.
+  local many = words.takes_many(run) or plan.has_results and not plan.names_tests
   if options.batch and not many then
     wrong("batch: run_command takes no list of tests: {tests} must be an argument of its own")
   end
   plan.batch = many and (options.batch or options.batch == nil and plan.has_results) or false
-  if options.test_id_format then match.new({}, { format = options.test_id_format }) end -- raises for a bad one
+  plan.whole = options.test_id_format == WHOLE
+  if not plan.whole then plan.id_format = options.test_id_format end
+  if plan.id_format then match.new({}, { format = plan.id_format }) end -- raises for a bad one
   return plan
 end
 
@@ -86,8 +101,30 @@ local function names_of(options, ctx)
   return names
 end
 
+-- Says which of its arguments are files or folders, by their numbers.
+local WHICH_ARE_PATHS = 'n=0; for p; do n=$((n+1)); [ ! -e "$p" ] || echo $n; done'
+local ARGUMENT_BYTES = 24 * 1024 -- of one command line, where it is quoted once more
+
+--- Marks the tests that are files or folders: results with other names are of the cases inside.
+local function mark_paths(options, ctx, tests)
+  local first = 1
+  while first <= #tests do
+    local argv, last, bytes = { "/bin/sh", "-c", WHICH_ARE_PATHS, "sh" }, first - 1, 0
+    repeat
+      last = last + 1
+      argv[#argv + 1] = tests[last].name
+      bytes = bytes + #tests[last].name + 8
+    until last == #tests or bytes > ARGUMENT_BYTES
+    local called = call.run(ctx, { argv = argv, cwd = options.working_dir })
+    for number in call.check(called, "looking for the tests' files"):gmatch("%d+") do
+      tests[first - 1 + tonumber(number)].is_path = true
+    end
+    first = last + 1
+  end
+end
+
 --- Paths below the working folder get ids that are the same on every machine.
-local function discover(options, ctx, shared)
+local function discover(options, ctx, plan, shared)
   local tests, id_of, listed = {}, unique.ids(), {}
   local below = folder_of(options, ctx) .. "/"
   for _, name in ipairs(names_of(options, ctx)) do
@@ -96,7 +133,14 @@ local function discover(options, ctx, shared)
     tests[#tests + 1] = { id = id_of(id), name = name }
     listed[#listed + 1] = name
   end
-  shared.all = match.new(listed, { format = options.test_id_format, root = below:sub(1, -2) })
+  -- One test may well be one command; `collect` runs none.
+  if #tests > 1 and not plan.names_tests and not plan.has_results and not ctx.collect_only
+    and not words.says(options.run_command, "RUNNER_TEST_ID") then
+    wrong("run_command has no {tests}: it would be the same for all %d tests; put {tests} where the name of a test "
+      .. "belongs (or $RUNNER_TEST_ID, which is in its environment)", #tests)
+  end
+  if plan.has_results and not options.test_id_format and not ctx.collect_only then mark_paths(options, ctx, tests) end
+  shared.all = match.new(listed, { format = plan.id_format, root = below:sub(1, -2) })
   return tests
 end
 
@@ -135,8 +179,8 @@ local function batch_worker(session, slot, report)
     reader = function(items, sink)
       if not plan.has_results then return results.by_status(items, sink, in_shell) end
       return results.reader(source, border, items, sink, {
-        format = options.test_id_format, root = folder_of(options, ctx), shared = shared, log = ctx.log, plain = plain,
-        in_shell = in_shell,
+        format = plan.id_format, whole = plan.whole, root = folder_of(options, ctx), shared = shared, log = ctx.log,
+        plain = plain, in_shell = in_shell,
       })
     end,
   })
@@ -162,7 +206,8 @@ end
 local known = setmetatable({}, { __mode = "k" })
 
 local function shared_by(options)
-  known[options] = known[options] or { speaks = options.test_id_format and "names" or nil, told = {} }
+  local speaks = options.test_id_format and (options.test_id_format == WHOLE and "commands" or "names") or nil
+  known[options] = known[options] or { speaks = speaks, told = {} }
   return known[options]
 end
 
@@ -185,7 +230,7 @@ return plugin.framework({
 
   session = function(options, ctx)
     local session = { options = options, ctx = ctx, plan = plan_of(options), shared = shared_by(options) }
-    function session.discover() return discover(options, ctx, session.shared), {} end
+    function session.discover() return discover(options, ctx, session.plan, session.shared), {} end
     function session.worker(_, slot, report)
       local plan = session.plan
       return (plan.batch or plan.has_results) and batch_worker(session, slot, report)

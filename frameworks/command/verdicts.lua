@@ -1,9 +1,9 @@
 --- What the results of a command say of its tests.
 ---
 --- A result belongs to the test whose name it carries (see runner.match). A test may have several: one that failed
---- fails it. Where the results carry other names than the tests, and no `test_id_format` says how they are related, as
---- for test files whose report names the cases inside them, each test gets a command of its own, and all that this
---- reports is its result. The first command, of one test, shows which it is.
+--- fails it. Where the tests are files (or folders) and the results carry other names, those of the cases inside, each
+--- test gets a command of its own, and all that this reports is its result; so it is, too, where `test_id_format` says
+--- it. The first command, of one test, shows which it is. What else carries another name is no test's result.
 ---
 --- The exit status has a say, too: a command that ends badly although all its results are good is told of, never
 --- passed over.
@@ -28,14 +28,17 @@ Verdicts.__index = Verdicts
 
 ---@param items runner.Item[]
 ---@param sink runner.BatchSink
----@param context { format: any, root: string?, shared: command.Shared, log: fun(level: string, format: string, ...),
+---@param context { format: any, whole: boolean?, root: string?, shared: command.Shared, log: fun(level: string, format: string, ...),
 ---  at_once: boolean? results are passed on while the command runs,
 ---  tail: fun(): string the end of what the command printed }
 function M.new(items, sink, context)
   local names = {}
   for i, item in ipairs(items) do names[i] = item.test.name end
+  local lone, shared = #items == 1, context.shared
   return setmetatable({
-    items = items, sink = sink, context = context, shared = context.shared, lone = #items == 1,
+    items = items, sink = sink, context = context, shared = shared, lone = lone,
+    -- May all that is reported be its result, whatever its name?
+    one = lone and shared.speaks ~= "names" and (context.whole or items[1].test.is_path) or false,
     matcher = match.new(names, { format = context.format, root = context.root, merge = true }),
     held = {}, first = 1, last = 0, by_index = {}, bytes = 0, failed = 0, cases = 0,
     strangers = { count = 0, failed = 0, names = {}, texts = {} }, notes = {},
@@ -134,7 +137,7 @@ end
 ---@param elapsed number? seconds since the one before, where they come as the tests end
 function Verdicts:take(case, elapsed)
   self.cases = self.cases + 1
-  if self.lone and self.shared.speaks ~= "names" then
+  if self.one then
     self.whole = self.whole or {}
     keep_output(self, self.whole, case)
     local named = not self.whole.message and STATUS[case.status] == "failed" and name_of(case)
@@ -206,24 +209,33 @@ local function notes_text(self, kind)
   return #lines > 0 and table.concat(lines, "\n") or nil
 end
 
+--- Why a test has no result, although there are results.
+local function untold(self)
+  local names = self.strangers.names
+  if #names == 0 then return "the results do not tell of this test" end
+  local more = self.strangers.count > 1 and (" and %d more"):format(self.strangers.count - 1) or ""
+  return ("the results do not tell of this test, but of %s%s; test_id_format says how names are made of results%s")
+    :format(names[1], more, self.context.format and "" or ', "{tests}" that all of them are of the test that was called')
+end
+
 --- The result of a test that had the command to itself.
 local function lone_result(self, exit)
   local entry, shared, tail = self.by_index[1], self.shared, self.context.tail()
   local result = entry and entry.result
-  if not shared.speaks and self.cases > 0 then
-    shared.speaks = (entry or self.context.format) and "names" or "commands"
-    if shared.speaks == "commands" then
-      self.context.log("info", "the results carry other names than the tests (%s): each test gets a command of its own",
-        table.concat(self.strangers.names, ", "))
-    end
+  if not shared.speaks and entry then
+    shared.speaks = "names"
+  elseif not shared.speaks and self.one and self.cases > 0 then
+    shared.speaks = "commands"
+    self.context.log("info", "the results carry other names than the tests (%s): each test gets a command of its own",
+      table.concat(self.strangers.names, ", "))
   end
-  if shared.speaks == "commands" then
+  if self.one and shared.speaks == "commands" then
     result, self.strangers = self.whole, { count = 0 }
   end
   if not result then
     result = self.skip_all and { status = "skipped", reason = self.skip_all } or outcome.of_exit(exit)
     if result.status == "passed" or result.status == "failed" then
-      local why = self.missing or notes_text(self, "lost") or "the results do not tell of this test"
+      local why = self.missing or notes_text(self, "lost") or untold(self)
       result.message = is_good(exit) and why or ("%s; %s"):format(outcome.describe(exit), why)
       result.status = "failed"
     end

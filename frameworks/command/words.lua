@@ -72,16 +72,24 @@ function M.env(env, values)
   return filled
 end
 
+--- Does a command, or an environment, hold a text?
+---@param what string|table|nil
+---@param text string
+---@return boolean
+function M.says(what, text)
+  if type(what) == "string" then return what:find(text, 1, true) ~= nil end
+  for _, item in pairs(what or {}) do
+    if type(item) == "string" and M.says(item, text) then return true end
+  end
+  return false
+end
+
 --- Does a command, or an environment, mention a placeholder?
 ---@param what string|table|nil
 ---@param name string
 ---@return boolean
 function M.mentions(what, name)
-  if type(what) == "string" then return what:find("{" .. name .. "}", 1, true) ~= nil end
-  for _, item in pairs(what or {}) do
-    if type(item) == "string" and M.mentions(item, name) then return true end
-  end
-  return false
+  return M.says(what, "{" .. name .. "}")
 end
 
 local NAMES = { "tests", "result_file", "filters" }
@@ -106,8 +114,7 @@ function M.mistake(what, known)
     if nearest == word then
       return ("{%s} is not filled in there"):format(word)
     elseif nearest then
-      return ("unknown placeholder {%s}; did you mean {%s}? (braces that are meant as such: { %s })"):format(word, nearest,
-        word)
+      return ("unknown placeholder {%s}; did you mean {%s}?"):format(word, nearest)
     end
   end
 end

@@ -25,7 +25,7 @@ return plugin.framework({
     command = "string|string[]?", -- what runs pytest: { "uv", "run", "pytest" }
     extra_args = "string[]?",
     isolation = '"worker"|"test"|"process"?', -- default "worker"
-    env = "map?",
+    env = "env?",
   },
 
   session = function(options, ctx)

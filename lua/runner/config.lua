@@ -81,7 +81,7 @@ local function evaluate(chunk, shown, user_modules)
   local message
   if results[1] then
     coroutine.close(co)
-    message = "a configuration cannot wait while it loads; wait in a hook or in a plug-in"
+    message = "a configuration cannot wait while it loads; wait in a plug-in"
   elseif errors.is(results[2]) then
     message, context.hint = tostring(results[2]), results[2].context.hint
   elseif type(results[2]) == "string" then
@@ -233,6 +233,21 @@ local function check_only_on(checker, config)
 end
 
 --- Bring the table of a configuration into normal form. Raises one error that lists all its problems.
+--- What filter expressions may name: a framework that ships is no mistake, even where no group uses it.
+---@param list runner.Group[]
+---@return runner.KnownNames
+local function names_of(list)
+  local known, seen = { group = {}, framework = { table.unpack(plugin.builtin.framework) } }, {}
+  for _, name in ipairs(known.framework) do seen[name] = true end
+  for _, group in ipairs(list) do
+    table.insert(known.group, group.name)
+    local framework = group.framework and group.framework.name
+    if framework and not seen[framework] then table.insert(known.framework, framework) end
+    if framework then seen[framework] = true end
+  end
+  return known
+end
+
 local function normalise(value, shown, file, user_modules)
   local dir = user_modules.dir
   local checker = checkers.new(shown, dir, user_modules)
@@ -250,7 +265,8 @@ local function normalise(value, shown, file, user_modules)
   config.groups = groups.read(checker, config.framework, config.groups, config)
   config.provider, config.framework = nil, nil
   config.predicates = overrides.predicates(checker, config.predicates)
-  config.overrides = overrides.read(checker, config.overrides, config.predicates)
+  config.names = names_of(config.groups)
+  config.overrides = overrides.read(checker, config.overrides, config.predicates, config.names)
   check_only_on(checker, config)
   config.report = read_report(checker, config.report, dir)
   config.history = read_history(checker, config.history, dir)

@@ -42,7 +42,7 @@ M.builtin = {
 
 local functions = {
   provider = { required = { "open" }, optional = { "check", "slots", "sandboxes", "prepare", "finish", "gc" } },
-  framework = { required = { "session", "command" }, optional = { "check", "discover" } },
+  framework = { required = { "session" }, optional = { "check" } },
 }
 
 local Bound = { __name = "runner.Bound" }

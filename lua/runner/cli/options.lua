@@ -275,28 +275,12 @@ function M.apply(config, args)
   end
 end
 
---- The names that expressions may ask for: a framework that the configuration does not use is no mistake.
-local function names_of(config)
-  local known, seen = { group = {}, framework = {} }, {}
-  local function add(framework)
-    if not seen[framework] then table.insert(known.framework, framework) end
-    seen[framework] = true
-  end
-  for _, name in ipairs(require("runner.plugin").builtin.framework) do add(name) end
-  for _, group in ipairs(config.groups) do
-    table.insert(known.group, group.name)
-    add(group.framework.name)
-  end
-  return known
-end
-
 --- What the command line selects.
 local function select_of(config, args, names)
   local expression, select = require("runner.select.expression"), require("runner.select")
-  local known = args.expressions and args.expressions[1] and names_of(config)
   local selection = { names = names, expressions = {}, shard = args.shard, rerun = args.rerun_failed }
   for i, text in ipairs(args.expressions or {}) do
-    selection.expressions[i] = expression.parse(text, config.predicates, known)
+    selection.expressions[i] = expression.parse(text, config.predicates, config.names)
   end
   if args.replay_order and args.seed then
     errors.raise("usage", "--seed and --replay-order both say in which order the tests run: give one of them")

@@ -38,7 +38,7 @@ function M.provider_set(checker, names, path)
   return set
 end
 
-local function read_one(checker, value, path, predicates)
+local function read_one(checker, value, path, predicates, names)
   local override = checker:table(schema.override, value, path)
   if not checkers.is_plain(value) then return nil end
   local filter = override.filter
@@ -46,7 +46,7 @@ local function read_one(checker, value, path, predicates)
     checker:problem(path, 'expected filter = "EXPRESSION", which says for which tests this holds')
     return nil
   end
-  local ok, parsed = pcall(expression.parse, filter, predicates)
+  local ok, parsed = pcall(expression.parse, filter, predicates, names)
   if not ok then
     checker:problem(checker.below(path, "filter"), "%s", errors.coerce(parsed, "config").message)
     return nil
@@ -65,8 +65,9 @@ end
 ---@param checker runner.Checker
 ---@param value any
 ---@param predicates table<string, function>
+---@param names runner.KnownNames
 ---@return runner.Override[]
-function M.read(checker, value, predicates)
+function M.read(checker, value, predicates, names)
   if not checkers.is_plain(value) then
     checker:problem({ "overrides" }, "expected a list of tables, got %s", types.describe(value))
     return {}
@@ -78,7 +79,7 @@ function M.read(checker, value, predicates)
     end
   end
   for i, item in ipairs(value) do
-    list[#list + 1] = read_one(checker, item, { "overrides", i }, predicates)
+    list[#list + 1] = read_one(checker, item, { "overrides", i }, predicates, names)
   end
   return list
 end

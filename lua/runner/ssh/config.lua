@@ -77,7 +77,7 @@ local function resolve(options)
   end
   add("-F", options.config_file)
   add("-p", options.port)
-  add("-l", options.user)
+  if not options.host:find("@", 1, true) then add("-l", options.user) end -- ssh itself would prefer the flag
   add("--", options.host)
   local ok, result = pcall(process.run, argv)
   if not ok then

@@ -138,11 +138,33 @@ def test_teardown(broken): pass
       ["tests = { 'a' }, run_command = 'x {result_file}', result_file = 'a*.xml'"] = "needs a result_file that is one",
       ["tests = { 'a' }, run_command = 'x', result_file = 'r', result_format = 'json'"] = '"junit" or "tap"',
       ["tests = { '' }, run_command = 'x'"] = "no name for a test",
+      ["tests = { 'a' }, run_command = 'x {test}'"] = "run_command: unknown placeholder {test}; did you mean {tests}?",
+      ["tests = { 'a' }, run_command = { 'x', '--to={result-file}' }"] = "{result-file}; did you mean {result_file}?",
+      ["tests = { 'a' }, run_command = 'x {tests}', env = { TO = '{results_file}' }"] = "env: unknown placeholder",
+      ["discover_command = 'x {filter}', run_command = 'x {tests}'"] = "discover_command: unknown placeholder {filter}",
+      ["discover_command = 'x {tests}', run_command = 'x {tests}'"] = "{tests} is not filled in there",
+      ["tests = { 'a', 'b' }, run_command = 'true'"] = "has no {tests}: it would be the same for all 2 tests",
+      ["discover_command = 'echo a; echo b', run_command = { 'true' }"] = "has no {tests}: it would be the same",
     }) do
       local _, code, text = run(new(framework, {}))
       assert.are.equal(78, code, framework .. text)
       assert.is_truthy(text:find(message, 1, true), framework .. ": " .. text)
     end
+  end))
+
+  it("leaves braces alone that are the command's own", async(function()
+    local dir = new([=[
+      tests = { "a b", "c" },
+      run_command = "x=1; echo ${x} ${tests} {} {a,b} { test } {print} %{tests_} '{{filter}}' {tests} >> said",
+    ]=], {})
+    local _, code, text = run(dir)
+    assert.are.equal(0, code, text)
+    assert.matches("1  {} a b { test } {print} %%{tests_} {{filter}} c\n", (project.read(dir .. "/said"):gsub("{a,b}", "a b")))
+  end))
+
+  it("needs no {tests} where the command asks its environment", async(function()
+    local dir = new([[tests = { "a", "b" }, run_command = "test $RUNNER_TEST_ID = a"]], {})
+    assert.are.same({ a = "passed", b = "failed" }, (run(dir)))
   end))
 
   it("says what a discovery command did wrong", async(function()

@@ -71,9 +71,10 @@ describe("command, results in a file:", function()
     assert.is_true(#list < 6)
   end))
 
-  it("gives each test a command of its own where results carry other names", async(function()
+  it("gives each test that is a file a command of its own where results carry other names", async(function()
     local options = [[run_command = "sh tool.sh {result_file} '{tests} pass' '{tests} two fail'"]]
     local dir = new({ "x.js", "y.js", "z.js" }, options)
+    project.write(dir, { ["x.js"] = "", ["y.js"] = "", ["z.js"] = "" })
     local states, code, text = run(dir)
     assert.are.same({ ["x.js"] = "failed", ["y.js"] = "failed", ["z.js"] = "failed" }, states)
     assert.are.equal(1, code)
@@ -82,6 +83,45 @@ describe("command, results in a file:", function()
       .. "/test-results/events.ndjson"):gsub("\\", ""), nil, text)
     assert.are.equal("k x.js two fail: no: x.js two fail", find(dir, "attempt_finished", { id = "x.js" }).message)
     assert.is_nil(find(dir, "problem"))
+  end))
+
+  it("never takes a result with another name for that of a test", async(function()
+    local tool_says = [[run_command = "printf '1..1\\nok 1 - other\\n' > results.tap; : {tests}"]]
+    for _, options in ipairs({ [[result_file = "results.tap", ]] .. tool_says,
+      [[result_file = "-", run_command = "echo 1..1; echo 'ok 1 - other'; : {tests}"]] }) do
+      for _, names in ipairs({ { "a" }, { "a", "b" } }) do
+        local dir = new(names, options)
+        local states, code, text = run(dir)
+        for _, name in ipairs(names) do assert.are.equal("failed", states[name], text) end
+        assert.are.equal(1, code)
+        assert.matches("do not tell of this test, but of \"other\"; test_id_format says",
+          find(dir, "attempt_finished").message)
+        assert.matches('names no test of this group.*"other"', find(dir, "problem").message)
+      end
+    end
+    -- One that is no file does not profit from one that is.
+    local dir = new({ "x.js", "y" }, [[run_command = "sh tool.sh {result_file} {tests}.pass"]])
+    project.write(dir, { ["x.js"] = "" })
+    assert.are.same({ ["x.js"] = "passed", y = "failed" }, (run(dir)))
+  end))
+
+  it("takes all that a command reports for its test's where that is declared", async(function()
+    local dir = new({ "a", "b" }, [[test_id_format = "{tests}",
+      run_command = "sh tool.sh {result_file} pass.1 $([ {tests} = a ] || echo 2.fail)"]])
+    local states, code, text = run(dir)
+    assert.are.same({ a = "passed", b = "failed" }, states, text)
+    assert.are.equal(1, code)
+    assert.are.equal(2, #calls(dir))
+    assert.is_nil(find(dir, "problem"))
+  end))
+
+  it("calls a command that always runs all tests for many of them at once", async(function()
+    local dir = new({ "a pass", "b fail", "c skip", "d pass", "e pass", "f pass" }, [[test_id_format = "{name}",
+      run_command = "sh tool.sh {result_file} 'a pass' 'b fail' 'c skip' 'd pass' 'e pass' 'f pass'"]])
+    local states, _, text = run(dir)
+    assert.are.same({ ["a pass"] = "passed", ["b fail"] = "failed", ["c skip"] = "skipped", ["d pass"] = "passed",
+      ["e pass"] = "passed", ["f pass"] = "passed" }, states, text)
+    assert.is_true(#calls(dir) < 6)
   end))
 
   it("does not believe an exit status of 0 when results name failures, nor results when the status is bad",
