@@ -155,7 +155,7 @@ describe("flags", function()
     project.write(dir, {
       [".git/HEAD"] = "", ["test/a.lua"] = "function f() return 1 end", ["test/a_spec.lua"] = "",
       ["runner.lua"] = [[return { framework = require "frameworks.command" {
-        tests = { "test/a.lua one", "test/a_spec.lua two" }, run_command = "false" } }]],
+        tests = { "test/a.lua one", "test/a_spec.lua two" }, run_command = "false {tests}" } }]],
     })
     local result = runner(dir .. "/test", "collect", "a.lua")
     assert.are.equal("runner: a.lua returns nothing, so it is taken for a part of names; -c a.lua takes it for the "
