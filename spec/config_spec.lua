@@ -224,6 +224,7 @@ describe("config.load", function()
     local bad = {
       { "max_parallel = 0", "max_parallel: expected a whole number.*got the number 0" },
       { "max_parallel = 1.5", "got the number 1.5" },
+      { "max_parallel = 100001", "up to 100000" },
       { "max_parallel = '4'", 'got the string "4"' },
       { "max_parallel = 0/0", "max_parallel: .*got NaN" },
       { "max_parallel = math.huge", "max_parallel: .*got the number inf" },

@@ -25,7 +25,7 @@ local function configured_dir(config)
   return path.absolute("test-results")
 end
 
---- The results folder and its event log. Raises an error of kind "config" when no run left one.
+--- The results folder and its event log. Raises an error of kind "config" when no run left one, or it cannot be read.
 ---@param dir string? given on the command line
 ---@param config string? likewise
 ---@return string dir absolute
@@ -37,6 +37,7 @@ function M.find(dir, config)
     errors.raise("config", ("no results in %s: there is no %s"):format(dir, results_dir.EVENTS),
       { hint = "run the tests with `runner run`, or name a folder with --output-dir" })
   end
+  if not uv.fs_access(log, "R") then errors.raise("config", ("%s may not be read by this user"):format(log)) end
   return dir, log
 end
 

@@ -14,6 +14,7 @@ local M = {}
 
 --- Longest time accepted: the agent counts milliseconds in 32 bits (49.7 days).
 local MAX_SECONDS = 45 * 86400
+local MAX_PARALLEL = 100000 -- each slot costs memory before the first test is known
 
 --- What a person reads after "got".
 ---@param value any
@@ -135,10 +136,10 @@ local types = {
   integer = { "a whole number", whole },
   map = { "a table from names to strings", map },
   number = { "a finite number", function(value) return is_finite(value) and value or nil end },
-  parallel = { "a whole number: how many at once, or a negative one for cores less that many",
+  parallel = { "a whole number: how many at once, up to 100000, or a negative one for cores less that many",
     function(value)
       value = whole(value)
-      return value ~= 0 and value or nil
+      return value and value ~= 0 and value <= MAX_PARALLEL and value or nil
     end },
   part = { "a number from 0 to 1", function(value)
     return is_finite(value) and value >= 0 and value <= 1 and value or nil
