@@ -320,7 +320,8 @@ local function names_config(target, found)
   if is_spec and found then return false end
   local text = (is_spec or found) and require("runner.config.modules").read(target)
   if not text then return not is_spec end
-  if not load(text, "=", "t") or require("runner.config.source").may_return(text) then return true end
+  -- Nothing may follow a `return`: what still compiles with more behind it does not end with one.
+  if not load(text .. "\ndo end", "=", "t") then return true end
   if not is_spec then
     io.stderr:write(("runner: %s returns nothing, so it is taken for a part of names; -c %s takes it for the "
       .. "configuration\n"):format(target, target))
