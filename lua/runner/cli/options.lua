@@ -42,8 +42,8 @@ end
 local function targets(cmd)
   return cmd:argument("targets"):args("*"):argname("[CONFIG.lua] [NAME]")
     :description("A configuration, when it ends in .lua; then parts of names: only tests whose "
-      .. "name holds one of them. Where there is a runner.lua, a file that ends in _spec.lua or returns nothing "
-      .. "is a name, too.")
+      .. "name holds one of them. Where there is a runner.lua, a file that ends in _spec.lua or without a "
+      .. "return is a name, too.")
 end
 
 --- A group of a help text. Lists in it are taken apart.
@@ -323,7 +323,7 @@ local function names_config(target, found)
   -- Nothing may follow a `return`: what still compiles with more behind it does not end with one.
   if not load(text .. "\ndo end", "=", "t") then return true end
   if not is_spec then
-    io.stderr:write(("runner: %s returns nothing, so it is taken for a part of names; -c %s takes it for the "
+    io.stderr:write(("runner: %s does not end with a return, so it is taken for a part of names; -c %s takes it for the "
       .. "configuration\n"):format(target, target))
   end
   return false
