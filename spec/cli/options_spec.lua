@@ -123,7 +123,7 @@ describe("flags", function()
     end
   end)
 
-  it("take a spec, and a file without a return at its end, for a part of names where there is a configuration", function()
+  it("take a spec, and a file without a return, for a part of names where there is a configuration", function()
     project.write(dir, {
       ["a_spec.lua"] = CONFIG, ["test.lua"] = "function f() return 1 end", ["broken.lua"] = "return {",
       ["other.lua"] = CONFIG .. " -- the same",
@@ -131,7 +131,8 @@ describe("flags", function()
     for target, expected in pairs({
       ["a_spec.lua"] = { "runner.lua", "a_spec.lua" }, ["no_spec.lua"] = { "runner.lua", "no_spec.lua" },
       ["./src/x"] = { "runner.lua", "src/x" }, ["./nowhere"] = { "runner.lua", "./nowhere" },
-      ["other.lua"] = { "other.lua" }, ["test.lua"] = { "runner.lua", "test.lua" }, ["-c a_spec.lua test.lua"] = { "a_spec.lua", "test.lua" },
+      ["other.lua"] = { "other.lua" },
+      ["test.lua"] = { "runner.lua", "test.lua" }, ["-c a_spec.lua test.lua"] = { "a_spec.lua", "test.lua" },
     }) do
       local config = settings(target)
       assert.are.equal(dir .. "/" .. expected[1], config.path, target)
@@ -158,8 +159,8 @@ describe("flags", function()
         tests = { "test/a.lua one", "test/a_spec.lua two" }, run_command = "false {tests}" } }]],
     })
     local result = runner(dir .. "/test", "collect", "a.lua")
-    assert.are.equal("runner: a.lua does not end with a return, so it is taken for a part of names; -c a.lua takes it for the "
-      .. "configuration\nrunner: there is no runner.lua here; using ../runner.lua\n", result.stderr)
+    assert.are.equal("runner: a.lua does not end with a return, so it is taken for a part of names; "
+      .. "-c a.lua takes it for the configuration\nrunner: there is no runner.lua here; using ../runner.lua\n", result.stderr)
     assert.are.equal("test/a.lua one\n", result.stdout)
     result = runner(dir, "run", "./test/a_spec.lua")
     assert.are.same({ 1, "" }, { result.code, result.stderr })

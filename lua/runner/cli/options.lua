@@ -323,8 +323,8 @@ local function names_config(target, found)
   -- Nothing may follow a `return`: what still compiles with more behind it does not end with one.
   if not load(text .. "\ndo end", "=", "t") then return true end
   if not is_spec then
-    io.stderr:write(("runner: %s does not end with a return, so it is taken for a part of names; -c %s takes it for the "
-      .. "configuration\n"):format(target, target))
+    io.stderr:write(("runner: %s does not end with a return, so it is taken for a part of names; -c %s takes it "
+      .. "for the configuration\n"):format(target, target))
   end
   return false
 end
