@@ -159,8 +159,9 @@ describe("flags", function()
         tests = { "test/a.lua one", "test/a_spec.lua two" }, run_command = "false {tests}" } }]],
     })
     local result = runner(dir .. "/test", "collect", "a.lua")
-    assert.are.equal("runner: a.lua does not end with a return, so it is taken for a part of names; "
-      .. "-c a.lua takes it for the configuration\nrunner: there is no runner.lua here; using ../runner.lua\n", result.stderr)
+    local told = "runner: a.lua does not end with a return, so it is taken for a part of names; -c a.lua takes it for "
+      .. "the configuration\nrunner: there is no runner.lua here; using ../runner.lua\n"
+    assert.are.equal(told, result.stderr)
     assert.are.equal("test/a.lua one\n", result.stdout)
     result = runner(dir, "run", "./test/a_spec.lua")
     assert.are.same({ 1, "" }, { result.code, result.stderr })
