@@ -141,11 +141,13 @@ def _against_worksteal(bench: Bench, label: str, suite: str, paths: str) -> Comp
     return found
 
 
-def _worksteal_rows(case: str, label: str, wall: float, peer: float, bound_wall: float, bound: float) -> List[Row]:
+def _worksteal_rows(
+    case: str, label: str, wall: float, peer: float, bound_wall: float, bound: float, goal: float
+) -> List[Row]:
     what = f"{label}: wall: second run / {PEER}"
     of_bound = f"{label}: wall / max(total / {SLOTS}, longest) of the durations measured"
     return [
-        Row(case, what, f"{wall:.3f} s", f"{peer:.3f} s", wall / peer, 0.9),
+        Row(case, what, f"{wall:.3f} s", f"{peer:.3f} s", wall / peer, goal),
         Row(case, of_bound, f"{bound_wall:.3f} s", f"{bound:.3f} s", bound_wall / bound, 1.1),
     ]
 
@@ -186,7 +188,7 @@ def uneven(bench: Bench) -> List[Row]:
         return sum(getattr(one, field) for one in found)
 
     fields = [together(field) for field in ("wall", "peer", "bound_wall", "bound")]
-    return _worksteal_rows("uneven", "all three", *fields)
+    return _worksteal_rows("uneven", "all three", *fields, goal=1.0)  # 0.91 is the bound itself
 
 
 # ------------------------------------------------------------------------------------------ offload
@@ -338,7 +340,7 @@ def real_suites(bench: Bench) -> List[Row]:
         where = name.replace("-", " ") + ("" if paths == "tests" else f" ({paths})")
         found = _against_worksteal(bench, name, suite, paths)
         where += f", longest test {found.longest:.1f} s"
-        rows += _worksteal_rows("real_suites", where, found.wall, found.peer, found.bound_wall, found.bound)
+        rows += _worksteal_rows("real_suites", where, found.wall, found.peer, found.bound_wall, found.bound, goal=0.9)
     return rows
 
 

@@ -303,4 +303,66 @@ describe("task", function()
       assert.are.equal(0, #semaphore.waiting)
     end))
   end)
+
+  describe("once", function()
+    it("calls a function for the first, and gives all what came of it", async(function()
+      local calls, gate, got = 0, task.event(), {}
+      local once = task.once(function(name)
+        calls = calls + 1
+        gate:wait()
+        return name, nil, "third"
+      end)
+      task.scope(function(scope)
+        for i = 1, 3 do
+          scope:spawn(function() got[i] = table.pack(once("name " .. i)) end)
+        end
+        task.sleep(0)
+        gate:set()
+      end)
+      got[4] = table.pack(once("late"))
+      for i = 1, 4 do assert.are.same({ "name 1", nil, "third", n = 3 }, got[i]) end
+      assert.are.equal(1, calls)
+    end))
+
+    it("raises to all what it raised, and tries again where that is not kept", async(function()
+      for _, kept in ipairs({ true, false }) do
+        local calls, gate, raised = 0, task.event(), {}
+        local once = task.once(function()
+          calls = calls + 1
+          local own = calls
+          if own == 1 then gate:wait() end
+          error({ call = own }, 0)
+        end, not kept and function(err) return err.call == 2 end or nil)
+        task.scope(function(scope)
+          for i = 1, 2 do
+            scope:spawn(function() raised[i] = select(2, pcall(once)).call end)
+          end
+          task.sleep(0)
+          gate:set()
+        end)
+        for i = 3, 4 do raised[i] = select(2, pcall(once)).call end
+        assert.are.same(kept and { 1, 1, 1, 1 } or { 1, 1, 2, 2 }, raised)
+      end
+    end))
+
+    it("is called anew by one that waits when the first is cancelled", async(function()
+      local calls, gate, got = 0, task.event(), {}
+      local once = task.once(function()
+        calls = calls + 1
+        gate:wait()
+        return calls
+      end)
+      task.scope(function(scope)
+        local first = scope:spawn(function() once() end)
+        for i = 1, 2 do
+          scope:spawn(function() got[i] = once() end)
+        end
+        task.sleep(0)
+        first:cancel()
+        task.sleep(0)
+        gate:set()
+      end)
+      assert.are.same({ 2, 2 }, got)
+    end))
+  end)
 end)

@@ -6,7 +6,7 @@
 
 local getenv, open, stdout, stderr = os.getenv, io.open, io.stdout, io.stderr
 local concat, insert, pairs, ipairs, tostring, type = table.concat, table.insert, pairs, ipairs, tostring, type
-local find, format, gsub, sub = string.find, string.format, string.gsub, string.sub
+local find, format, gsub, match, sub = string.find, string.format, string.gsub, string.match, string.sub
 local byte, char = string.byte, string.char
 local unpack = table.unpack or unpack -- luacheck: ignore
 
@@ -164,9 +164,18 @@ end
 local function describe_error(element, message, trace)
   local text, short = tostring(message), shorten(message)
   if type(trace) == "table" and trace.traceback then text = text .. gsub(trace.traceback, "^\n?", "\n") end
-  local hook = element.descriptor
+  local hook = element.descriptor or "busted"
   if hook ~= "it" and hook ~= "pending" then short = hook .. ": " .. short end
   return short, text
+end
+
+-- Where the tests were looked for, before any was found; busted then says that it has found none.
+local absent
+
+local function say_absent(path)
+  absent = true
+  local kind = find(path, "%.lua$") and "file" or "folder"
+  say({ outside = format("there is no %s %s; set paths of the busted framework, or ROOT in .busted", kind, path) })
 end
 
 local ABOUT_ALL = { output = true, helper = true }
@@ -183,6 +192,9 @@ local function on_error(kind)
       current.type = current.type or (descriptor == "it" and kind or "error")
       return nil, GO_ON
     end
+    local path = descriptor == "" and match(tostring(message), "^Cannot find file or directory: (.*)")
+    if path then say_absent(path) end
+    if path or absent and descriptor == "" then return nil, GO_ON end
     if ABOUT_ALL[descriptor] then return nil, GO_ON end -- busted says it itself
     local own = descriptor == "file" or descriptor == "describe"
     local file, name = place(own and element or parent)

@@ -9,6 +9,7 @@ local call = require("runner.framework.call")
 local command = require("frameworks.cargo.command")
 local errors = require("runner.errors")
 local marks = require("runner.mark")
+local tool = require("runner.framework.tool")
 
 local M = {}
 
@@ -168,12 +169,10 @@ local function compile_problems(messages)
   return problems
 end
 
-local function explain(options, called)
-  local exit, said = called.exit, called.stderr
-  if exit.code == 127 or exit.kind == "failed" then
-    errors.raise("config", ("cannot run %s where the tests are built: install Rust there, or set cargo = \"…\" of the "
-      .. "cargo framework; build = \"host\" builds on this machine\n%s"):format(command.shown(options), said))
-  elseif said:find("several matching instances of `target", 1, true) then
+local function explain(options, called, ctx)
+  local said = called.stderr
+  tool.check(ctx, called.exit, command.about(options, ctx), said)
+  if said:find("several matching instances of `target", 1, true) then
     errors.raise("config", ("the project's cargo configuration has a runner for its tests (target.'cfg(…)'.runner); "
       .. 'set via = "nextest", which uses it\n%s'):format(said))
   end
@@ -184,15 +183,16 @@ end
 ---@param options table of the framework
 ---@param called runner.Called
 ---@param messages table[]
+---@param ctx table? of the framework; nil: it ran on this machine
 ---@return table[] problems
-function M.failure(options, called, messages)
+function M.failure(options, called, messages, ctx)
   local problems = compile_problems(messages)
   if #problems > 0 then return problems end
   local said = called.stderr
   local message = said:match("error: failed to run custom build command[^\n]*")
     or said:match("error: could not compile[^\n]*")
   if message then return { { kind = "collection", id = "cargo build", message = message, text = said } } end
-  explain(options, called)
+  explain(options, called, ctx)
 end
 
 -- A build -----------------------------------------------------------------------------------------------------------
@@ -250,10 +250,11 @@ end
 --- Builds in a sandbox, or wherever `run` runs a command.
 ---@param options table of the framework
 ---@param run fun(spec: table): runner.Called as call.run
+---@param ctx table? of the framework; nil: on this machine
 ---@return cargo.Build? build nil: it does not compile
 ---@return table[] problems
 ---@async
-function M.build(options, run)
+function M.build(options, run, ctx)
   local mark = marks.half()
   local called = run({
     argv = arguments(options, mark), env = options.env, limit = LIMIT,
@@ -261,7 +262,7 @@ function M.build(options, run)
   })
   local parts = split(called.stdout, mark)
   if called.exit.kind ~= "exited" or called.exit.code ~= 0 or called.too_much then
-    return nil, M.failure(options, called, M.messages(parts[3] or ""))
+    return nil, M.failure(options, called, M.messages(parts[3] or ""), ctx)
   end
   return read_build(parts, options), {}
 end

@@ -28,6 +28,18 @@ function M.shown(options, ...)
   return table.concat(append(M.program(options), { ... }), " ")
 end
 
+--- What to say where cargo cannot be started.
+---@param options table
+---@param ctx table? of the framework; nil: on this machine
+---@return table about see runner.framework.tool
+function M.about(options, ctx)
+  local elsewhere = ctx and not ctx.sandbox.is_host and options.build == "sandbox"
+  return {
+    program = M.shown(options), install = "Rust",
+    set = 'cargo = "…" of the cargo framework' .. (elsewhere and ', or build = "host" to build on this machine' or ""),
+  }
+end
+
 --- Which packages, with which features, for which machine: what every subcommand that builds takes.
 ---@param options table
 ---@param profile_flag string `--profile` is cargo's; cargo-nextest has one of its own by that name

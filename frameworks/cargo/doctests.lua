@@ -69,7 +69,7 @@ local function ask(self, ...)
     env = self.options.env, timeout = self.options.build_timeout or LIST_TIMEOUT_S,
   })
   if called.exit.kind ~= "exited" or called.exit.code ~= 0 or called.too_much then
-    return nil, build.failure(self.options, called, build.messages(called.stdout))
+    return nil, build.failure(self.options, called, build.messages(called.stdout), self.ctx)
   end
   local lists, packages = split_lists("\n" .. called.stdout), packages_in_order(called)
   if #lists ~= #packages then

@@ -15,21 +15,8 @@ local together = require("frameworks.cargo.together")
 
 local M = {}
 
---- What was built on this machine, by the options of the group: for all of its sandboxes.
+--- What builds on this machine, by the options of the group: once for all of its sandboxes.
 local builds_here = setmetatable({}, { __mode = "k" })
-
---- Calls `fn` once for an owner; all that ask get what it returned or raised.
-local function once(owner, fn)
-  if not owner.ready then
-    owner.ready = task.event()
-    owner.outcome = table.pack(pcall(fn))
-    owner.ready:set(true)
-  else
-    owner.ready:wait()
-  end
-  if not owner.outcome[1] then error(owner.outcome[2], 0) end
-  return table.unpack(owner.outcome, 2, owner.outcome.n)
-end
 
 --- A command on this machine instead of in the sandbox; an agent sees to it that nothing of it is left when it is
 --- broken off.
@@ -47,18 +34,15 @@ end
 
 --- One build on this machine, and what of it has to be sent.
 local function build_here(options, ctx)
-  builds_here[options] = builds_here[options] or {}
-  return once(builds_here[options], function()
-    local built, problems = build.build(options, function(spec)
-      local env = {}
-      for _, variables in ipairs({ ctx.env, spec.env or {} }) do
-        for name, value in pairs(variables) do env[name] = value end
-      end
-      spec.cwd, spec.env = command.folder(ctx.settings.working_dir, options), env
-      return run_here(ctx, spec)
-    end)
-    return built, problems, built and #built.binaries > 0 and send.pack(built) or nil
+  local built, problems = build.build(options, function(spec)
+    local env = {}
+    for _, variables in ipairs({ ctx.env, spec.env or {} }) do
+      for name, value in pairs(variables) do env[name] = value end
+    end
+    spec.cwd, spec.env = command.folder(ctx.settings.working_dir, options), env
+    return run_here(ctx, spec)
   end)
+  return built, problems, built and #built.binaries > 0 and send.pack(built) or nil
 end
 
 local function build_there(options, ctx)
@@ -66,36 +50,37 @@ local function build_there(options, ctx)
   return build.build(options, function(spec)
     spec.cwd = cwd
     return call.run(ctx, spec)
-  end)
+  end, ctx)
 end
 
 ---@class cargo.Session
 ---@field ctx table
 ---@field options table
+---@field build async fun(self: cargo.Session): cargo.Binary[]?, table[] once
 ---@field binaries table<string, cargo.Binary> by id, as they are in this sandbox
 local Session = {}
 Session.__index = Session
 
 --- The binaries of this sandbox.
+---@param self cargo.Session
 ---@return cargo.Binary[]? binaries nil: they do not compile
 ---@return table[] problems
 ---@async
-function Session:build()
-  return once(self, function()
-    local options, ctx = self.options, self.ctx
-    local binaries, problems
-    if ctx.sandbox.project and options.build ~= "sandbox" then
-      local built, luggage
-      built, problems, luggage = build_here(options, ctx)
-      binaries = built and (luggage and send.send(ctx, built, luggage) or {})
-    else
-      local built
-      built, problems = build_there(options, ctx)
-      binaries = built and built.binaries
-    end
-    for _, binary in ipairs(binaries or {}) do self.binaries[binary.id] = binary end
-    return binaries, problems
-  end)
+local function bring(self)
+  local options, ctx = self.options, self.ctx
+  local binaries, problems
+  if ctx.sandbox.project and options.build ~= "sandbox" then
+    local built, luggage
+    builds_here[options] = builds_here[options] or task.once(build_here)
+    built, problems, luggage = builds_here[options](options, ctx)
+    binaries = built and (luggage and send.send(ctx, built, luggage) or {})
+  else
+    local built
+    built, problems = build_there(options, ctx)
+    binaries = built and built.binaries
+  end
+  for _, binary in ipairs(binaries or {}) do self.binaries[binary.id] = binary end
+  return binaries, problems
 end
 
 --- How a test is run here.
@@ -159,7 +144,7 @@ function Session:close() end
 ---@param ctx table
 ---@return cargo.Session
 function M.open(options, ctx)
-  return setmetatable({ options = options, ctx = ctx, binaries = {} }, Session)
+  return setmetatable({ options = options, ctx = ctx, binaries = {}, build = task.once(bring) }, Session)
 end
 
 return M

@@ -7,8 +7,10 @@ local batch = require("runner.framework.batch")
 local call = require("runner.framework.call")
 local command = require("frameworks.cargo.command")
 local errors = require("runner.errors")
+local lines = require("runner.framework.lines")
 local outcome = require("runner.framework.outcome")
 local task = require("runner.task")
+local tool = require("runner.framework.tool")
 local words = require("frameworks.cargo.words")
 
 local M = {}
@@ -44,46 +46,33 @@ end
 
 local function explain(self, called)
   local said = called.stderr
-  if called.exit.code == 127 or said:find("no such command: `nextest`", 1, true) then
-    errors.raise("config", ("cargo-nextest is not installed where the tests run (cargo install cargo-nextest "
-      .. '--locked); without via = "nextest", runner needs nothing but cargo\n%s'):format(said))
+  tool.check(self.ctx, called.exit, command.about(self.options, self.ctx), said)
+  if said:find("no such command: `nextest`", 1, true) then
+    errors.raise("config", ('cargo-nextest is not installed: install it%s (cargo install cargo-nextest --locked), or '
+      .. 'leave out via = "nextest": runner then needs nothing but cargo\n%s'):format(tool.where(self.ctx), said))
   end
   call.check(called, command.shown(self.options, "nextest list"))
-end
-
-local function once(self, fn)
-  if not self.ready then
-    self.ready = task.event()
-    self.outcome = table.pack(pcall(fn))
-    self.ready:set(true)
-  else
-    self.ready:wait()
-  end
-  if not self.outcome[1] then error(self.outcome[2], 0) end
-  return table.unpack(self.outcome, 2, self.outcome.n)
 end
 
 --- Builds in this sandbox and keeps what nextest needs to know of it.
 ---@return table[] problems
 ---@async
-function Session:build()
-  return once(self, function()
-    local folder = self.ctx.tmpdir()
-    self.binaries, self.metadata = folder .. "/binaries.json", folder .. "/metadata.json"
-    local called = keep(self, self.binaries, add(program(self, "nextest", "list", "--list-type=binaries-only",
-      "--message-format=json", "--color=never"), table.unpack(command.selection(self.options, "--cargo-profile"))),
-      self.options.build_timeout or BUILD_TIMEOUT_S)
-    if called.exit.kind == "exited" and called.exit.code == BUILD_FAILED
-      and called.stderr:find("could not compile", 1, true) then
-      local message = called.stderr:match("error: could not compile[^\n]*")
-      return { { kind = "collection", id = "cargo build", message = message, text = called.stderr } }
-    end
-    explain(self, called)
-    local argv = program(self, "metadata", "--format-version=1", "--all-features")
-    if self.options.manifest_path then add(argv, "--manifest-path", self.options.manifest_path) end
-    call.check(keep(self, self.metadata, argv), command.shown(self.options, "metadata"))
-    return {}
-  end)
+local function build(self)
+  local folder = self.ctx.tmpdir()
+  self.binaries, self.metadata = folder .. "/binaries.json", folder .. "/metadata.json"
+  local called = keep(self, self.binaries, add(program(self, "nextest", "list", "--list-type=binaries-only",
+    "--message-format=json", "--color=never"), table.unpack(command.selection(self.options, "--cargo-profile"))),
+    self.options.build_timeout or BUILD_TIMEOUT_S)
+  if called.exit.kind == "exited" and called.exit.code == BUILD_FAILED
+    and called.stderr:find("could not compile", 1, true) then
+    local message = called.stderr:match("error: could not compile[^\n]*")
+    return { { kind = "collection", id = "cargo build", message = message, text = called.stderr } }
+  end
+  explain(self, called)
+  local argv = program(self, "metadata", "--format-version=1", "--all-features")
+  if self.options.manifest_path then add(argv, "--manifest-path", self.options.manifest_path) end
+  call.check(keep(self, self.metadata, argv), command.shown(self.options, "metadata"))
+  return {}
 end
 
 --- A subcommand over what was built.
@@ -217,7 +206,7 @@ local function read_event(line)
 end
 
 local function reader_of(items, sink)
-  local by_name, pending = {}, ""
+  local by_name = {}
   local said, printing = "", false -- since the last event; what follows is the test's
   for _, item in ipairs(items) do by_name[item.test.name] = item end
 
@@ -255,18 +244,8 @@ local function reader_of(items, sink)
     said = (said .. "\n" .. line):sub(-SAID)
   end
 
-  return {
-    output = function(_, bytes)
-      local text, from = pending .. bytes, 1
-      while true do
-        local at = text:find("\n", from, true)
-        if not at then break end
-        on_line(text:sub(from, at - 1))
-        from = at + 1
-      end
-      pending = text:sub(from)
-    end,
-  }
+  local feed = lines.reader(on_line)
+  return { output = function(_, bytes) feed(bytes) end }
 end
 
 ---@async
@@ -295,7 +274,9 @@ function Session:close() end
 ---@param ctx table
 ---@return table session
 function M.open(options, ctx)
-  return setmetatable({ options = options, ctx = ctx, cwd = command.folder(ctx.sandbox.cwd, options) }, Session)
+  return setmetatable({
+    options = options, ctx = ctx, cwd = command.folder(ctx.sandbox.cwd, options), build = task.once(build),
+  }, Session)
 end
 
 return M

@@ -5,6 +5,7 @@
 --- the next test that was asked for, or, when there is none, with its summary.
 
 local uv = require("luv")
+local lines = require("runner.framework.lines")
 
 local M = {}
 
@@ -25,17 +26,20 @@ Reader.__index = Reader
 ---@return runner.BatchReader
 function M.reader(items, sink, options)
   local self = setmetatable({
-    sink = sink, options = options, by_name = {}, began = {}, pending = "", held = {}, said = "",
+    sink = sink, options = options, by_name = {}, began = {}, held = {}, said = "",
     failed = {}, order = {}, sections = {}, left = #items,
   }, Reader)
   for _, item in ipairs(items) do self.by_name[item.test.name] = item end
+  self.feed, self.pending = lines.reader(function(line)
+    if self.telling then self:telling_line(line) else self:running_line(line) end
+  end)
   return {
     output = function(stream, bytes)
       if stream == "stdout" then self:take(bytes) else sink.output(nil, stream, bytes) end
     end,
     ended = function(_, done)
       self:release()
-      if self.current and self.pending ~= "" then self:pass_on(self.pending) end
+      if self.current and self.pending() ~= "" then self:pass_on(self.pending()) end
       self:settle()
       done()
     end,
@@ -179,26 +183,19 @@ function Reader:telling_line(line)
 end
 
 function Reader:take(bytes)
-  local text, from = self.pending .. bytes, 1
-  while true do
-    local at = text:find("\n", from, true)
-    if not at then break end
-    local line = text:sub(from, at - 1)
-    if self.telling then self:telling_line(line) else self:running_line(line) end
-    from = at + 1
-  end
-  self.pending = text:sub(from)
+  self.feed(bytes)
   -- A test's name stands there while it runs; what it prints first may stand behind that.
-  local head, name = self.pending:match("^(test (.-) %.%.%. )")
+  local pending = self.pending()
+  local head, name = pending:match("^(test (.-) %.%.%. )")
   local item, what = self:find(not self.telling and name or "")
   if item and self:conclude() then
     self:start(item, what)
-    self.pending = self.pending:sub(#head + 1)
+    pending = self.pending(pending:sub(#head + 1))
   end
-  if #self.pending > LINE_MAX then
+  if #pending > LINE_MAX then
     self:release()
-    if self.current then self:pass_on(self.pending) end
-    self.pending = ""
+    if self.current then self:pass_on(pending) end
+    self.pending("")
   end
 end
 

@@ -25,18 +25,12 @@ function M.summary(tail)
   }
 end
 
-local function plain_find(text, needle)
-  return text:find(needle, 1, true)
-end
-
 local function last_of(text, needle)
-  local at, from = nil, 1
-  while true do
-    local found = plain_find(text:sub(from), needle)
-    if not found then return at end
-    at = from + found - 1
-    from = at + 1
+  local at, from = nil, text:find(needle, 1, true)
+  while from do
+    at, from = from, text:find(needle, from + 1, true)
   end
+  return at
 end
 
 --- Where the panic that ended the test is told of: that of its own thread, else the last one.
@@ -99,13 +93,13 @@ function M.failure(name, section, stderr)
     why.type, why.message, why.trace = "stack overflow", overflow, why.trace or overflow
   elseif not panic and err then
     why.type, why.message = "error", err
-    why.trace = stderr:sub(plain_find(stderr, err), -1):gsub("%s+$", "")
+    why.trace = stderr:sub((stderr:find(err, 1, true))):gsub("%s+$", "")
   end
   local note = section and (section:match("note: (test did not panic as expected[^\n]*)")
     or section:match("note: (panic did not contain expected string)"))
   if note then
     why.type, why.message = "should_panic", note
-    why.trace = section:sub(plain_find(section, note), -1):gsub("%s+$", "") .. (panic and "\n\n" .. why.trace or "")
+    why.trace = section:sub((section:find(note, 1, true))):gsub("%s+$", "") .. (panic and "\n\n" .. why.trace or "")
   end
   return why
 end

@@ -7,6 +7,7 @@
 
 local mark = require("runner.mark")
 local shell = require("runner.shell")
+local system = require("runner.core.system")
 
 local M = {}
 
@@ -53,8 +54,13 @@ function M.is_glob(path)
   return path:find("[%*%?%[]") ~= nil
 end
 
+local function normal(path)
+  return (path:gsub("^%./+", ""):gsub("//+", "/"))
+end
+
 --- A glob for `find -path`, whose * crosses slashes: it finds more than is meant, see `matches`.
 local function for_find(glob)
+  glob = normal(glob)
   local folder = glob:match("^([^%*%?%[]*)/") or (glob:sub(1, 1) == "/" and "/" or ".")
   if folder == "" then folder = "/" end
   local pattern = glob:gsub("%*%*/", "*"):gsub("%*+", "*")
@@ -62,34 +68,12 @@ local function for_find(glob)
   return shell.quote(folder:find("^%-") and "./" .. folder or folder), shell.quote(pattern)
 end
 
-local function segment(glob, text)
-  local pattern = glob:gsub("[%^%$%(%)%%%.%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", "."):gsub("%[!", "[^")
-  return text:find("^" .. pattern .. "$") ~= nil
-end
-
-local function parts_of(path)
-  local parts = {}
-  for part in path:gsub("^%./", ""):gmatch("[^/]+") do parts[#parts + 1] = part end
-  return parts
-end
-
 --- Does a glob mean this path? * and ? within a part of it, [a-z], ** over parts.
 ---@param glob string
 ---@param path string
 ---@return boolean
 function M.matches(glob, path)
-  local globs, parts = parts_of(glob), parts_of(path)
-  local function from(g, p)
-    if g > #globs then return p > #parts end
-    if globs[g] == "**" then
-      for next_part = p, #parts + 1 do
-        if from(g + 1, next_part) then return true end
-      end
-      return false
-    end
-    return p <= #parts and segment(globs[g], parts[p]) and from(g + 1, p + 1)
-  end
-  return from(1, 1)
+  return system.glob(normal(glob), normal(path))
 end
 
 ---@class command.Handlers

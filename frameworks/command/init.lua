@@ -20,13 +20,13 @@ local call = require("runner.framework.call")
 local batch = require("runner.framework.batch")
 local errors = require("runner.errors")
 local files = require("frameworks.command.files")
+local gate = require("runner.framework.gate")
 local lane = require("runner.framework.lane")
 local mark = require("runner.mark")
 local match = require("runner.match")
 local outcome = require("runner.framework.outcome")
 local plugin = require("runner.plugin")
 local results = require("frameworks.command.results")
-local turns = require("frameworks.command.turns")
 local unique = require("runner.framework.unique")
 local words = require("frameworks.command.words")
 
@@ -34,7 +34,7 @@ local WHOLE = "{tests}" -- as test_id_format: all that a command reports is of t
 local DISCOVERY_LIMIT = 64 * 1024 * 1024 -- bytes of names
 
 local function wrong(format, ...)
-  errors.raise("config", "framework command: " .. format:format(...))
+  errors.raise("config", format:format(...))
 end
 
 local function check_placeholders(options)
@@ -128,7 +128,7 @@ local function discover(options, ctx, plan, shared)
   local tests, id_of, listed = {}, unique.ids(), {}
   local below = folder_of(options, ctx) .. "/"
   for _, name in ipairs(names_of(options, ctx)) do
-    if name == "" or name:find("%z") then wrong("%q is no name for a test", name) end
+    if name == "" or name:find("%z") then wrong("framework command: %q is no name for a test", name) end
     local id = name:sub(1, #below) == below and #name > #below and name:sub(#below + 1) or name
     tests[#tests + 1] = { id = id_of(id), name = name }
     listed[#listed + 1] = name
@@ -136,8 +136,8 @@ local function discover(options, ctx, plan, shared)
   -- One test may well be one command; `collect` runs none.
   if #tests > 1 and not plan.names_tests and not plan.has_results and not ctx.collect_only
     and not words.says(options.run_command, "RUNNER_TEST_ID") then
-    wrong("run_command has no {tests}: it would be the same for all %d tests; put {tests} where the name of a test "
-      .. "belongs (or $RUNNER_TEST_ID, which is in its environment)", #tests)
+    wrong("framework command: run_command has no {tests}: it would be the same for all %d tests; put {tests} where "
+      .. "the name of a test belongs (or $RUNNER_TEST_ID, which is in its environment)", #tests)
   end
   if plan.has_results and not options.test_id_format and not ctx.collect_only then mark_paths(options, ctx, tests) end
   shared.all = match.new(listed, { format = plan.id_format, root = below:sub(1, -2) })
@@ -152,6 +152,12 @@ local function own_file(ctx, slot, format)
   return (place and place.stateless and "/tmp/runner-" or ctx.tmpdir() .. "/") .. name
 end
 
+--- Commands that write one and the same file take turns: those of all slots, and of all groups, of a sandbox.
+local function turn_of(options, ctx, paths)
+  local one = gate.of(ctx.agent, "results " .. folder_of(options, ctx) .. "\0" .. table.concat(paths, "\0"))
+  return function(go) one:enter(true, go) end
+end
+
 local function batch_worker(session, slot, report)
   local options, ctx, plan, shared = session.options, session.ctx, session.plan, session.shared
   local source = { stdout = plan.stdout, paths = plan.paths, format = plan.format }
@@ -164,7 +170,7 @@ local function batch_worker(session, slot, report)
   return batch.worker(ctx, slot, report, {
     fits = fits,
     size = function(item) return #item.test.name + select(2, item.test.name:gsub("'", "")) * 3 + 3 end,
-    turn = plan.paths and turns.of(ctx.agent, folder_of(options, ctx), plan.paths) or nil,
+    turn = plan.paths and turn_of(options, ctx, plan.paths) or nil,
     command = function(items)
       local names = {}
       for i, item in ipairs(items) do names[i] = item.test.name end
@@ -227,6 +233,11 @@ return plugin.framework({
     working_dir = "string?", -- in the sandbox; default: the sandbox's own
     env = "env?",
   },
+
+  check = function(options)
+    local ok, why = pcall(plan_of, options)
+    return not ok and (errors.is(why) and why.message or error(why, 0)) or nil
+  end,
 
   session = function(options, ctx)
     local session = { options = options, ctx = ctx, plan = plan_of(options), shared = shared_by(options) }

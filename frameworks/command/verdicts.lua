@@ -28,7 +28,8 @@ Verdicts.__index = Verdicts
 
 ---@param items runner.Item[]
 ---@param sink runner.BatchSink
----@param context { format: any, whole: boolean?, root: string?, shared: command.Shared, log: fun(level: string, format: string, ...),
+---@param context { format: any, root: string?, shared: command.Shared, log: fun(level: string, format: string, ...),
+---  whole: boolean? all results are of the only test, by whatever name,
 ---  at_once: boolean? results are passed on while the command runs,
 ---  tail: fun(): string the end of what the command printed }
 function M.new(items, sink, context)
@@ -214,8 +215,8 @@ local function untold(self)
   local names = self.strangers.names
   if #names == 0 then return "the results do not tell of this test" end
   local more = self.strangers.count > 1 and (" and %d more"):format(self.strangers.count - 1) or ""
-  return ("the results do not tell of this test, but of %s%s; test_id_format says how names are made of results%s")
-    :format(names[1], more, self.context.format and "" or ', "{tests}" that all of them are of the test that was called')
+  return ("the results do not tell of this test, but of %s%s (see test_id_format%s)"):format(names[1], more,
+    self.context.format and "" or '; "{tests}" takes whatever the command for a test reports')
 end
 
 --- The result of a test that had the command to itself.

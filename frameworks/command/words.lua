@@ -37,9 +37,11 @@ local function for_argument(values)
   }
 end
 
---- What is no placeholder stays as it is: braces mean much to a shell.
+--- What is no placeholder stays as it is: braces mean much to a shell, ${tests} is a variable of its own.
 local function fill(template, texts)
-  return (template:gsub("{([%l_]+)}", texts))
+  return (template:gsub("(%$?){([%l_]+)}", function(dollar, name)
+    return dollar == "" and texts[name] or nil
+  end))
 end
 
 --- The argument vector of a command.
@@ -89,7 +91,11 @@ end
 ---@param name string
 ---@return boolean
 function M.mentions(what, name)
-  return M.says(what, "{" .. name .. "}")
+  if type(what) == "string" then return ("\0" .. what):find("[^$]{" .. name .. "}") ~= nil end
+  for _, item in pairs(what or {}) do
+    if type(item) == "string" and M.mentions(item, name) then return true end
+  end
+  return false
 end
 
 local NAMES = { "tests", "result_file", "filters" }

@@ -32,6 +32,7 @@ local paths = require("runner.path")
 local plugin = require("runner.plugin")
 local tail = require("runner.framework.tail")
 local task = require("runner.task")
+local tool = require("runner.framework.tool")
 local verdict = require("frameworks.ctest.verdict")
 local worker = require("frameworks.ctest.worker")
 
@@ -51,6 +52,18 @@ local function folder_of(options, ctx)
   return root and paths.absolute(folder, root) or folder
 end
 
+--- Why ctest could not be started.
+local function explain(options, ctx, folder, exit)
+  local there = call.run(ctx, { argv = { ctx.shell, "-c", '[ -d "$1" ]', "sh", folder } })
+  if there.exit.kind == "exited" and there.exit.code == 1 then
+    errors.raise("config", ("there is no folder %s: configure the project (cmake -B %s), or set build_dir or "
+      .. "build_command of the ctest framework"):format(folder, options.build_dir or "build"))
+  end
+  tool.check(ctx, exit, {
+    program = options.ctest or "ctest", install = "CMake", set = 'ctest = "…" of the ctest framework',
+  })
+end
+
 --- Lists the tests of a build.
 ---@return runner.ctest.Entry[]
 ---@return table<string, string>? base the environment that modifications build on
@@ -64,6 +77,7 @@ local function read(options, ctx)
     argv = argv, cwd = folder, env = options.env, limit = LIST_LIMIT,
     timeout = options.list_timeout or LIST_TIMEOUT_S,
   })
+  if tool.is_missing(called.exit) then explain(options, ctx, folder, called.exit) end
   local root, said = list.decode(call.check(called, "ctest --show-only in " .. folder))
   if not root then
     errors.raise("config", ("ctest --show-only=json-v1 printed no list of tests (is it older than 3.14?): %s")
@@ -191,17 +205,10 @@ return plugin.framework({
   session = function(options, ctx)
     local problem = build.run(ctx, options.build_command, options.env)
     local known
-    local function state()
-      if not known then
-        known = { ready = task.event() }
-        local ok, result = pcall(state_of, options, ctx)
-        if ok then known.state = result else known.error = result end
-        known.ready:set()
-      end
-      known.ready:wait()
-      if known.error then error(known.error, 0) end
-      return known.state
-    end
+    local state = task.once(function()
+      known = state_of(options, ctx)
+      return known
+    end)
     return {
       discover = function()
         if problem then return {}, { problem } end
@@ -217,9 +224,8 @@ return plugin.framework({
         return worker.new(ctx, slot, report, spec, here.order)
       end,
       close = function()
-        local here = known and known.state
-        if not here or not here.order then return {} end
-        return here.order:close(function(entry) return clean_up(here, options, ctx, entry) end)
+        if not known or not known.order then return {} end
+        return known.order:close(function(entry) return clean_up(known, options, ctx, entry) end)
       end,
     }
   end,

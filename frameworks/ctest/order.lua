@@ -4,7 +4,7 @@
 --- them comes, once in each sandbox; when its own turn comes, what it did then is its result. A test whose fixture
 --- cannot be set up fails. A clean-up waits for those that use its fixture; what was set up is cleaned up at the end.
 
-local gate = require("frameworks.ctest.gate")
+local gate = require("runner.framework.gate")
 local tail = require("runner.framework.tail")
 local verdict = require("frameworks.ctest.verdict")
 
@@ -26,7 +26,7 @@ local OUTPUT_KEPT = 1024 * 1024
 ---@field package users table<string, integer> by fixture: tests that run
 ---@field package made table<string, true> fixtures that were set up, or whose set-up was tried
 ---@field package cleaning table<string, true>
----@field gate runner.ctest.Gate
+---@field gate runner.Gate
 local Order = {}
 Order.__index = Order
 

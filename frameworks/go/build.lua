@@ -5,6 +5,7 @@
 local cjson = require("cjson.safe")
 local call = require("runner.framework.call")
 local errors = require("runner.errors")
+local tool = require("runner.framework.tool")
 
 local M = {}
 
@@ -208,6 +209,7 @@ function M.run(options, ctx, root)
   local exit = called.exit
   local packages, builds, loose = read_events(called.stdout)
   if exit.kind ~= "exited" or called.too_much or exit.timed_out or exit.code ~= 0 and not next(packages) then
+    tool.check(ctx, exit, { program = argv[1], install = "Go", set = 'go = "…" of the go framework' }, called.stderr)
     call.check(called, argv[1] .. " test")
   end
   local said = called.stderr .. loose

@@ -117,18 +117,7 @@ return plugin.framework({
   session = function(options, ctx)
     local root = ctx.sandbox.cwd
     local folder = options.working_dir and root and paths.absolute(options.working_dir, root) or options.working_dir
-    local built -- once, whoever asks first
-    local function packages()
-      if not built then
-        built = { ready = task.event() }
-        local ok, found, problems = pcall(build.run, options, ctx, folder or root)
-        if ok then built.packages, built.problems = found, problems else built.error = found end
-        built.ready:set()
-      end
-      built.ready:wait()
-      if built.error then error(built.error, 0) end
-      return built.packages, built.problems
-    end
+    local packages = task.once(function() return build.run(options, ctx, folder or root) end)
     return {
       discover = function()
         local found, problems = packages()

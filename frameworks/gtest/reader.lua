@@ -130,7 +130,7 @@ function Reader:finish(status, line)
   local result = { status = status, duration = ms and ms > 0 and ms / 1000 or nil }
   if status == "failed" then
     self.failed = self.failed + 1
-    result.message = failure_message(self.text:text(), item.file) or line:match("^, (where .*)$") or "failed"
+    result.message = failure_message(self.text:text(), item.test.file) or line:match("^, (where .*)$") or "failed"
   elseif status == "skipped" then
     result.reason = skip_reason(self.text:text())
   end
@@ -242,7 +242,7 @@ end
 function Reader:explain(exit)
   local result = outcome.of_exit(exit)
   if result.status == "crashed" then return result end
-  local failure = failure_message(self.text:text(), self.current and self.current.file)
+  local failure = failure_message(self.text:text(), self.current and self.current.test.file)
   result.status = result.status == "passed" and "failed" or result.status
   if not self.current then
     result.message = self.left > 0 and ("%s did not run this test: %s"):format(self.program, outcome.describe(exit))

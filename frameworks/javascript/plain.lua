@@ -49,7 +49,7 @@ local function discover(self)
   if called.too_much or exit.timed_out then call.check(called, "listing the tests by " .. self.name) end
   if not found.done then
     local said = table.concat(text):sub(-TAIL) .. called.stderr
-    errors.raise("config", process.diagnose(self.name, self.options, exit, fatal, said))
+    errors.raise("config", process.diagnose(self.ctx, self.name, self.options, exit, fatal, said))
   end
   found:check()
   return listing.tests(found, self.options.working_dir)
@@ -122,7 +122,7 @@ local function reader(self, border, items, sink)
     tail = function() return said end,
     explain = function(exit)
       if fatal then
-        return { status = "failed", message = process.diagnose(self.name, self.options, exit, fatal, said) }
+        return { status = "failed", message = process.diagnose(self.ctx, self.name, self.options, exit, fatal, said) }
       elseif exit.kind ~= "exited" and exit.kind ~= "signaled" or exit.timed_out then
         return nil
       end

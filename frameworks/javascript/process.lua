@@ -3,6 +3,7 @@
 local cjson = require("cjson.safe")
 local outcome = require("runner.framework.outcome")
 local paths = require("runner.path")
+local tool = require("runner.framework.tool")
 
 local M = {}
 
@@ -45,21 +46,28 @@ function M.about(options, place)
 end
 
 --- Why a process ended before it had done what it was to do.
+---@param ctx table of the framework
 ---@param name string of the framework
 ---@param options table
 ---@param exit runner.Exit
 ---@param fatal table? what it said itself
 ---@param text string the end of what it printed
 ---@return string message
-function M.diagnose(name, options, exit, fatal, text)
+function M.diagnose(ctx, name, options, exit, fatal, text)
   text = text:gsub("%s+$", "")
   local with_text = text ~= "" and "\n" .. text or ""
+  if fatal and fatal.absent then
+    local is_here = ctx.sandbox.is_host and not ctx.sandbox.project
+    return fatal.message .. (is_here and ': install it ("npm ci", or as the project does)'
+      or '. Install it where the tests run: node_modules is not sent to sandboxes when git ignores it, so it belongs '
+        .. 'into their image or into init_command ("npm ci")')
+  end
   if fatal then return fatal.message .. (fatal.text ~= "" and "\n" .. fatal.text or with_text) end
   local node = table.concat(M.node(options), " ")
-  if exit.kind == "failed" or exit.kind == "exited" and (exit.code == 127 or exit.code == 126) then
-    return ("cannot run %s for %s (%s): install Node.js where the tests run, in the sandbox's image or by "
-      .. "init_command, or set node = \"…\" of the framework%s")
-      :format(node, name, outcome.describe(exit), with_text)
+  if tool.is_missing(exit) then
+    return tool.missing(ctx, exit, {
+      program = node, install = "Node.js", set = ('node = "…" of the %s framework'):format(name),
+    }, text)
   end
   return ("%s ended before it had told its tests: %s%s"):format(name, outcome.describe(exit), with_text)
 end

@@ -5,6 +5,7 @@ local uv = require("luv")
 local cache = require("runner.framework.cache")
 local channel = require("runner.framework.channel")
 local errors = require("runner.errors")
+local gate = require("runner.framework.gate")
 local listing = require("frameworks.javascript.listing")
 local outcome = require("runner.framework.outcome")
 local plain = require("frameworks.javascript.plain")
@@ -73,7 +74,7 @@ local function start_leader(self)
     if leader.on_set_up then
       leader.on_set_up({ error = {
         message = "the process that sets up for all workers ended: "
-          .. process.diagnose(self.name, self.options, exit, leader.fatal, ""),
+          .. process.diagnose(self.ctx, self.name, self.options, exit, leader.fatal, ""),
         trace = leader.tail,
       } })
     end
@@ -109,7 +110,7 @@ local function try_list(self, skip, limit)
   elseif exit.kind == "lost" then
     errors.raise("transport", exit.message or "the sandbox was lost")
   elseif leader.fatal or not found.loading or #skip >= FATAL_FILES then
-    errors.raise("config", process.diagnose(self.name, self.options, exit, leader.fatal, leader.tail))
+    errors.raise("config", process.diagnose(self.ctx, self.name, self.options, exit, leader.fatal, leader.tail))
   end
   return false, found
 end
@@ -217,29 +218,12 @@ local function take_spare(self, handlers)
   end
 end
 
---- Whose turn it is, where only one file may run at once.
-local function acquire(self, go)
-  if not self.serial then return go() end
-  if self.locked then
-    self.lock_waiting[#self.lock_waiting + 1] = go
-    return
-  end
-  self.locked = true
-  go()
-end
-
-local function release(self)
-  if not self.locked then return end
-  local go = table.remove(self.lock_waiting, 1)
-  if go then return go() end
-  self.locked = nil
-end
-
 ---@param slot runner.Slot
 ---@param report table
 ---@return table worker
 function Session:worker(slot, report)
   local told -- the process that knows of the setup
+  local leave -- the gate, at the end of the file that runs
   return resident.worker(self.ctx, slot, report, {
     name = self.name,
     load_timeout = self.options.load_timeout,
@@ -250,7 +234,12 @@ function Session:worker(slot, report)
     unit = function(item) return item.test.unit end,
     request = listing.request,
     admit = function(item, peer, send, go)
-      local function enter() acquire(self, go) end
+      local function enter()
+        self.gate:enter(self.serial or false, function(left)
+          leave = left
+          go()
+        end)
+      end
       if not item.test.needs_setup or told == peer then return enter() end
       with_setup(self, function(result)
         if result.error then
@@ -261,7 +250,11 @@ function Session:worker(slot, report)
         enter()
       end)
     end,
-    release = function() release(self) end,
+    release = function()
+      local left = leave
+      leave = nil
+      if left then left() end
+    end,
     unlisted = function() cache.forget(self.ctx, self.cached) end,
   })
 end
@@ -300,7 +293,7 @@ function M.open(name, options, ctx)
   local cpus = ctx.agent.info and ctx.agent.info.cpus or uv.available_parallelism()
   local self = setmetatable({
     name = name, cached = ("%s %s"):format(name, ctx.group),
-    options = options, ctx = ctx, spares = {}, setup_waiting = {}, lock_waiting = {},
+    options = options, ctx = ctx, spares = {}, setup_waiting = {}, gate = gate.new(),
     width = math.min(ctx.settings.max_parallel or cpus, cpus), folder = ctx.tmpdir(),
   }, Session)
   scripts.put(ctx, name, self.folder)

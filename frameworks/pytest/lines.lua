@@ -1,6 +1,7 @@
 --- JSON lines over a control channel.
 
 local cjson = require("cjson.safe")
+local lines = require("runner.framework.lines")
 
 local M = {}
 
@@ -29,18 +30,10 @@ end
 ---@param on_message fun(message: table)
 ---@return fun(bytes: string)
 function M.reader(on_message)
-  local parts = {}
-  return function(bytes)
-    local from = 1
-    while true do
-      local at = bytes:find("\n", from, true)
-      parts[#parts + 1] = bytes:sub(from, at and at - 1)
-      if not at then return end
-      local message = cjson.decode(table.concat(parts))
-      parts, from = {}, at + 1
-      if type(message) == "table" then on_message(without_nulls(message)) end
-    end
-  end
+  return (lines.reader(function(line)
+    local message = cjson.decode(line)
+    if type(message) == "table" then on_message(without_nulls(message)) end
+  end))
 end
 
 return M

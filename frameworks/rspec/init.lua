@@ -7,76 +7,8 @@
 ---   "batch"    a process runs many examples, of one file where that fits
 ---   "test"     each example runs in a process of its own
 
-local batch = require("runner.framework.batch")
-local call = require("runner.framework.call")
-local errors = require("runner.errors")
-local helper = require("runner.framework.helper")
-local outcome = require("runner.framework.outcome")
 local plugin = require("runner.plugin")
 local told = require("runner.framework.told")
-
-local FORMATTER = { "--format", "RunnerRSpec::Formatter", "--no-color" }
-
-local function append(list, ...)
-  for _, more in ipairs({ ... }) do table.move(more, 1, #more, #list + 1, list) end
-  return list
-end
-
---- What the user would type to run rspec; for messages.
-local function shown(options)
-  return type(options.command) == "table" and table.concat(options.command, " ") or options.command or "rspec"
-end
-
-local function argv_of(session, ...)
-  local options = session.options
-  local more = { ... }
-  return session.helper.argv(function(path)
-    local argv = type(options.command) == "table" and append({}, options.command) or { "rspec" }
-    if type(options.command) == "string" then argv = { session.ctx.shell, "-c", options.command .. ' "$@"', "sh" } end
-    return append(argv, { "--require", path }, FORMATTER, options.args or {}, table.unpack(more))
-  end)
-end
-
-local function environment(session, mode, variable)
-  local env = { RUNNER_RSPEC = mode, RUNNER_MARK = variable }
-  for name, value in pairs(session.options.env or {}) do env[name] = value end
-  return env
-end
-
--- Discovery ---------------------------------------------------------------------------------------------------------
-
---- Why rspec told nothing: a mistake in how it is called, or in the project's code.
-local function diagnose(session, exit, text)
-  local options = session.options
-  local said = text:find("%S") and "\n" .. text:gsub("%s+$", "") or ""
-  if exit.kind == "failed" or exit.code == 127 or exit.code == 126
-    or text:find("cannot load such file -- rspec", 1, true) or text:find("can't find gem rspec", 1, true) then
-    errors.raise("config", ("cannot run %s (%s): install it, or set command = { … } of the rspec framework to what "
-      .. "runs rspec in this project%s"):format(shown(options), outcome.describe(exit), said))
-  elseif text:find("invalid option", 1, true) then
-    errors.raise("config", ("%s does not accept how it is called%s"):format(shown(options), said))
-  end
-  return { kind = "collection", text = text,
-    message = ("%s ended (%s) while it collected the examples"):format(shown(options), outcome.describe(exit)) }
-end
-
-local function discover(session)
-  local border, variable = told.mark()
-  local called = call.run(session.ctx, {
-    argv = argv_of(session, { "--dry-run", "--order", "defined", "--no-fail-fast" }, session.options.paths or {}),
-    env = environment(session, "list", variable), cwd = session.options.working_dir,
-  })
-  if called.exit.kind == "lost" or called.too_much or called.exit.timed_out then
-    call.check(called, shown(session.options))
-  end
-  local list = told.list(border, called.stdout)
-  if not list.ended or not list.whole and #list.problems == 0 then
-    list.problems[#list.problems + 1] = diagnose(session, called.exit, list.rest .. called.stderr)
-  end
-  return list.tests, list.problems
-end
-
--- Running -----------------------------------------------------------------------------------------------------------
 
 --- "./a_spec.rb[1:1]", "./a_spec.rb[1:2]" → "./a_spec.rb[1:1,1:2]".
 local function paths_of(items)
@@ -93,29 +25,6 @@ local function paths_of(items)
   return paths
 end
 
-local function worker(session, slot, report)
-  local options, ctx = session.options, session.ctx
-  local border, variable
-  return batch.worker(ctx, slot, report, {
-    streams = true,
-    fits = function() return options.isolation ~= "test" end,
-    size = function(item) return #item.test.key end,
-    command = function(items)
-      border, variable = told.mark()
-      local env = environment(session, "run", variable)
-      -- As parallel_tests numbers its processes, by which databases are told apart.
-      env.TEST_ENV_NUMBER = env.TEST_ENV_NUMBER or (slot.index == 0 and "" or tostring(slot.index + 1))
-      return {
-        argv = argv_of(session, { "--no-fail-fast" }, paths_of(items)), env = env, cwd = options.working_dir,
-        merge = true,
-      }
-    end,
-    reader = function(items, sink)
-      return told.reader(border, items, sink, { tool = "rspec", told = session.told })
-    end,
-  })
-end
-
 return plugin.framework({
   name = "rspec",
   api = 1,
@@ -130,11 +39,22 @@ return plugin.framework({
   },
 
   session = function(options, ctx)
-    local session = { options = options, ctx = ctx, told = {} }
-    session.helper = helper.place(ctx, "frameworks/rspec/runner_rspec.rb")
-    function session.discover() return discover(session) end
-    function session.worker(_, slot, report) return worker(session, slot, report) end
-    function session.close() end
-    return session
+    return told.session(options, ctx, {
+      tool = "rspec", tests = "examples", helper = "frameworks/rspec/runner_rspec.rb", variable = "RUNNER_RSPEC",
+      settings = "command",
+      flags = function(path) return { "--require", path, "--format", "RunnerRSpec::Formatter", "--no-color" } end,
+      missing = { "cannot load such file -- rspec", "can't find gem rspec" },
+      refusals = { "invalid option" },
+      list_args = { "--dry-run", "--order", "defined", "--no-fail-fast" },
+      fits = function() return options.isolation ~= "test" end,
+      size = function(item) return #item.test.key end,
+      select = function(items, slot, env)
+        -- As parallel_tests numbers its processes, by which databases are told apart.
+        env.TEST_ENV_NUMBER = slot.index == 0 and "" or tostring(slot.index + 1)
+        local paths = paths_of(items)
+        table.insert(paths, 1, "--no-fail-fast")
+        return paths
+      end,
+    })
   end,
 })

@@ -10,7 +10,7 @@ local FINISH_TIMEOUT_S = 300 -- a script of the user's may have a cloud to tidy 
 
 ---@class runner.Preparation
 ---@field package run runner.Run
----@field package entries table<table, { ready: runner.Event, value: any, failure: any }> by bound provider
+---@field package entries table<table, { get: fun(): any, value: any }> by bound provider
 local Preparation = {}
 Preparation.__index = Preparation
 
@@ -30,37 +30,30 @@ end
 ---@return any
 ---@async
 function Preparation:of(provider)
-  local prepare = provider.plugin.prepare
   local entry = self.entries[provider]
-  if entry then
-    entry.ready:wait()
-  else
-    entry = { ready = task.event() }
+  if not entry then
+    entry = {}
+    entry.get = task.once(function()
+      local prepare = provider.plugin.prepare
+      entry.value = prepare and prepare(provider.options, context(self.run))
+      return entry.value
+    end, function(err) return errors.is(err) and err.context.permanent end)
     self.entries[provider] = entry
     self.order[#self.order + 1] = provider
-    if prepare then
-      local ok, value = pcall(prepare, provider.options, context(self.run))
-      if ok then entry.value = value else entry.failure = value end
-      if not ok and not (errors.is(value) and value.context.permanent) then self.entries[provider] = nil end
-    end
-    entry.ready:set()
   end
-  if entry.failure then error(entry.failure, 0) end
-  return entry.value
+  return entry.get()
 end
 
 --- Calls `finish` of every provider that began to prepare. Bounded; what goes wrong is said, not raised.
 ---@async
 function Preparation:finish()
   task.shield(function()
-    local done = {}
     for _, provider in ipairs(self.order) do
-      local finish = not done[provider] and provider.plugin.finish
-      done[provider] = true
+      local finish = provider.plugin.finish
       if finish then
         local entry = self.entries[provider]
         local ok, met, err = pcall(task.deadline, FINISH_TIMEOUT_S, function()
-          finish(provider.options, context(self.run), entry and entry.value)
+          finish(provider.options, context(self.run), entry.value)
         end)
         if not (ok and met) then
           local why = ok and err or met

@@ -253,20 +253,16 @@ end
 function Sandbox:session(group)
   local entry = self.sessions[group.name]
   if not entry then
-    entry = { ready = task.event(), group = group }
-    self.sessions[group.name] = entry
-    local ok, session = pcall(function()
+    entry = { group = group }
+    entry.open = task.once(function()
       entry.ctx = self:context(group)
       setups.start(entry.ctx, group)
-      return group.framework.plugin.session(group.framework.options, entry.ctx)
+      entry.session = group.framework.plugin.session(group.framework.options, entry.ctx)
+      return entry.session
     end)
-    if ok then entry.session = session else entry.error = session end
-    entry.ready:set()
-  else
-    entry.ready:wait()
+    self.sessions[group.name] = entry
   end
-  if entry.error then error(entry.error, 0) end
-  return entry.session
+  return entry.open()
 end
 
 --- What a session finds wrong at its end is a problem of the run, unless no test was to run.

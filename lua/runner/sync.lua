@@ -55,22 +55,16 @@ end
 --- The manifest of the trees that `list` gives, made once per run and name: its sandboxes share it.
 local function shared(run, name, list, fresh)
   run.manifests = run.manifests or {}
-  if fresh == run.manifests[name] then run.manifests[name] = nil end
-  while true do
-    local entry = run.manifests[name]
-    if not entry then
-      entry = { ready = task.event() }
-      run.manifests[name] = entry
-      local ok, result = pcall(function() return manifest.build(list()) end)
-      if ok then entry.manifest = result else run.manifests[name], entry.error = nil, result end
-      entry.ready:set(true)
-      if not ok then error(result, 0) end
+  local entry = run.manifests[name]
+  if not entry or entry == fresh then
+    entry = {}
+    entry.get = task.once(function()
+      entry.manifest = manifest.build(list())
       return entry
-    end
-    entry.ready:wait()
-    if entry.manifest then return entry end
-    if not errors.is(entry.error, "cancelled") then error(entry.error, 0) end
+    end, function() return false end)
+    run.manifests[name] = entry
   end
+  return entry.get()
 end
 
 --- Raises what went wrong, with the size of what was to be there.

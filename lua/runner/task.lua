@@ -153,4 +153,31 @@ function M.semaphore(n)
   return setmetatable({ free = n, waiting = {} }, Semaphore)
 end
 
+local function results_of(results)
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
+end
+
+--- Makes a function that calls `fn` once, for whoever asks first; the others wait. All get what it returned or raised,
+--- later ones, too. When who asked is cancelled meanwhile, that is nobody else's: one of those who wait calls it anew.
+---@param fn async fun(...): ...
+---@param keeps? fun(err: any): boolean is an error for those who ask later, too (default: yes)? If not, they call anew
+---@return async fun(...): ...
+function M.once(fn, keeps)
+  local called -- an event, set to the results; to nil after a cancellation
+  return function(...)
+    while called do
+      local results = called:wait()
+      if results then return results_of(results) end
+    end
+    local own = M.event()
+    called = own
+    local results = table.pack(pcall(fn, ...))
+    local cancelled = not results[1] and not pcall(M.checkpoint)
+    if cancelled or not results[1] and keeps and not keeps(results[2]) then called = nil end
+    own:set(not cancelled and results or nil)
+    return results_of(results)
+  end
+end
+
 return M

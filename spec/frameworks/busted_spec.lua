@@ -285,6 +285,16 @@ describe("busted", function()
     local _, code = run(dir)
     assert.are.equal(1, code)
     assert.matches("no help", find(dir, "problem").text)
-    assert.are.equal(1, runner(new({}), "run").code) -- no folder spec
+    for options, message in pairs({
+      [""] = "there is no folder spec; set paths of the busted framework, or ROOT in .busted",
+      ['paths = { "test/a_spec.lua" }'] = "there is no file test/a_spec.lua; set paths",
+    }) do
+      dir = new({}, options)
+      assert.are.equal(1, runner(dir, "run").code)
+      local problems = finished.events(dir, "problem")
+      assert.are.equal(1, #problems)
+      assert.is_truthy(problems[1].message:find(message, 1, true), problems[1].message)
+      assert.is_nil(problems[1].text:find("traceback", 1, true))
+    end
   end))
 end)

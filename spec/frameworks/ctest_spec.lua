@@ -332,6 +332,19 @@ describe("frameworks.ctest", function()
     assert.are.same({}, finished.states(dir))
   end))
 
+  it("says how to mend it where the build or ctest is missing", async(function()
+    for options, message in pairs({
+      [""] = "/build: configure the project (cmake -B build), or set build_dir or build_command",
+      ['build_dir = "out/x"'] = "/out/x: configure the project (cmake -B out/x), or set build_dir",
+      ['build_dir = ".", ctest = "no-such-ctest"'] = "): install CMake, or set ctest = ",
+    }) do
+      local result, text = run(project.new({ ["runner.lua"] = CONFIG:format(2, 0, options) }))
+      assert.are.equal(78, result.code, text)
+      assert.matches(message, text, 1, true)
+      assert.is_nil(text:find("chdir", 1, true))
+    end
+  end))
+
   it("modifies the environment as ctest does", function()
     local base = { PATH = "/bin", EMPTY = "" }
     local env = environment.of({

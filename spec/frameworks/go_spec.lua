@@ -396,4 +396,11 @@ func TestD(t *testing.T)     {}
     assert.matches("^example.com/m ended while Test%u%l+, Test%u%l+ ran at once, and each of them passes alone: "
       .. "exit status 5$", message)
   end))
+
+  it("says how to mend it where Go is missing", async(function()
+    local dir = project.new({ ["runner.lua"] = CONFIG:format("30s", 0, "no-such-go", "") })
+    local result, text = run(dir)
+    assert.are.equal(78, result.code, text)
+    assert.matches("cannot run no%-such%-go %(.*No such file.*%): install Go, or set go = ", text)
+  end))
 end)

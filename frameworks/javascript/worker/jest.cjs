@@ -81,10 +81,7 @@ class Jest {
     this.contexts = new Map()
     this.wrapped = new Set()
     for (const config of this.configs) this.wrap(config)
-    return {
-      version: this.package.version,
-      serial: this.configs.some((config) => this.runner_class(config).prototype?.isSerial) || undefined,
-    }
+    return this.configs.some((config) => this.runner_class(config).prototype?.isSerial) || undefined
   }
 
   slot() {
@@ -222,7 +219,7 @@ class Jest {
     const problems = []
     for (const config of this.configs) {
       const source = new SearchSource(await this.context(config))
-      const found = await (source.getTestPaths.length > 2 || this.package.version.startsWith('30')
+      const found = await (this.package.major >= 30
         ? source.getTestPaths(this.global, config)
         : source.getTestPaths(this.global))
       for (const { path: file } of found.tests) {
@@ -289,7 +286,7 @@ class Jest {
     if (tests.length > 0 && !result.testExecError) return tests
     const is_empty = result && !result.testExecError
     const message = is_empty ? 'Your test suite must contain at least one test.' : first_line(text)
-    problems.push({ file, project: this.project_name(config), message, text })
+    problems.push({ file, message, text })
     return undefined
   }
 

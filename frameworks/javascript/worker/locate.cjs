@@ -14,9 +14,15 @@ function find_up(name, from) {
   }
 }
 
-class Missing extends Error {}
+/// The package is not there at all, or only of a version that cannot be used.
+class Missing extends Error {
+  constructor(message, absent) {
+    super(message)
+    this.absent = absent
+  }
+}
 
-/// The package: { folder, version, require, import(entry) }.
+/// The package: { folder, version, major, require, import(entry) }.
 function locate(name, oldest) {
   const from = process.cwd()
   const pnp = find_up('.pnp.cjs', from)
@@ -25,20 +31,18 @@ function locate(name, oldest) {
   try {
     file = createRequire(path.join(from, 'package.json')).resolve(`${name}/package.json`)
   } catch {
-    throw new Missing(
-      `${name} is not installed: there is no node_modules/${name} in ${from} or above it. Install it where the tests ` +
-        'run: node_modules is not sent to sandboxes when git ignores it, so it belongs into their image or into ' +
-        'init_command ("npm ci")',
-    )
+    throw new Missing(`${name} is not installed: there is no node_modules/${name} in ${from} or above it`, true)
   }
   const about = JSON.parse(fs.readFileSync(file, 'utf8'))
-  if (Number.parseInt(about.version, 10) < oldest) {
+  const major = Number.parseInt(about.version, 10)
+  if (major < oldest) {
     throw new Missing(`${name} ${about.version} is too old: ${oldest} or newer is needed`)
   }
   const folder = path.dirname(fs.realpathSync(file))
   return {
     folder,
     version: about.version,
+    major,
     require: createRequire(path.join(folder, 'package.json')),
     /// The file behind an entry of the package's "exports".
     entry(key) {

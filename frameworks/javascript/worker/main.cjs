@@ -10,7 +10,7 @@
 //   {"run": {unit, file, project, pool, whole, tests: [[key, [token, id, attempt]]…]}}   answered by ran
 //   {"close": true}              answered by bye; the process ends
 // process → host
-//   {"ready": {version, serial}} · {"fatal": {message, text, missing}} it is of no use and ends
+//   {"ready": {serial}} · {"fatal": {message, text, absent}} it is of no use and ends
 //   {"files": [{file, project, pool, tests: [{titles, key}…]}…]} · {"problem": {…}} · {"listed": {setup, outside, count}}
 //   {"read": path} outside of the project, by another process while tests are listed
 //   {"set_up": {env, provided} or {error}}
@@ -70,7 +70,8 @@ class Worker {
 
   async open() {
     if (this.place.slot) capture.start()
-    channel.send({ ready: { pid: process.pid, ...(await this.adapter.open()) } })
+    const serial = await this.adapter.open() // the project does not want two of its files to run at once
+    channel.send({ ready: { serial } })
     folder.keep()
     this.survive()
   }
@@ -85,7 +86,7 @@ class Worker {
     const setup = this.adapter.has_setup()
     if (setup && this.adapter.sets_up_first) {
       const { error } = await this.prepare()
-      if (error) channel.send({ problem: { setup: true, message: error.message, text: error.trace } })
+      if (error) channel.send({ problem: { message: error.message, text: error.trace } })
       if (error) return channel.send({ listed: { setup, count: 0 } })
     }
     const { files, problems } = await this.adapter.list(new Set(Array.from(skip, folder.absolute)))
@@ -182,7 +183,8 @@ async function main() {
     await worker.open()
   } catch (error) {
     const missing = error instanceof Missing
-    channel.send({ fatal: { message: failure(error).message, text: missing ? '' : failure(error).trace, missing } })
+    const text = missing ? '' : failure(error).trace
+    channel.send({ fatal: { message: failure(error).message, text, absent: error.absent } })
     process.exit(1)
   }
   const handle = async (message) => {

@@ -86,13 +86,10 @@ class Mocha {
     const { reporter, 'reporter-option': _1, reporterOption: _2, reporterOptions: _3, ...argv } = this.argv
     const own = { ...argv, reporter: 'spec', parallel: false, watch: false, bail: false, exit: false, 'dry-run': false }
     for (const name of ['R', 'b', 'p', 'w', 'O']) delete own[name]
-    const cli = this.package.version.startsWith('10.') || this.package.version.startsWith('11.')
-      ? require(this.part('cli/cli'))
-      : await import(pathToFileURL(path.join(this.package.folder, 'lib/cli/cli.js')))
+    const cli = await import(pathToFileURL(this.part('cli/cli'))) // an ES module since mocha 12
     await Promise.race([taken, (async () => (cli.main ?? cli.default.main)([], own))().then(() => taken)])
     this.base = await taken
     this.preloaded = [].concat(this.argv.file ?? []).map((file) => path.resolve(file))
-    return { version: this.package.version }
   }
 
   slot() {
@@ -186,8 +183,7 @@ class Mocha {
   // Running ---------------------------------------------------------------------------------------------------------
 
   async run_file(request) {
-    const all = request.whole && this.base.options
-    const options = all ? {} : { grep: new RegExp(pattern([...request.tests.keys()])), invert: false, fgrep: undefined }
+    const options = request.whole ? {} : { grep: new RegExp(pattern([...request.tests.keys()])), invert: false, fgrep: undefined }
     let mocha
     try {
       mocha = await this.load([request.file], options)

@@ -103,7 +103,7 @@ class Vitest {
       ...(options.projects && { project: options.projects }),
       watch: false, run: true, ui: false, open: false, bail: 0, cache: false,
       reporters: [this.reporter()], coverage: { enabled: false }, disableConsoleIntercept: true,
-      maxWorkers: workers, ...(this.package.version.startsWith('3.') && { minWorkers: Math.min(workers, 1) }),
+      maxWorkers: workers, ...(this.package.major < 4 && { minWorkers: Math.min(workers, 1) }),
     }
     const listeners = process.listeners('unhandledRejection')
     this.vitest = await createVitest('test', cli)
@@ -115,10 +115,7 @@ class Vitest {
     for (const project of this.projects()) {
       if (!project.config.browser?.enabled) project.config.setupFiles.unshift(setup)
     }
-    return {
-      version: this.package.version,
-      serial: this.projects().some((project) => project.config.fileParallelism === false) || undefined,
-    }
+    return this.projects().some((project) => project.config.fileParallelism === false) || undefined
   }
 
   write_setup() {
@@ -167,7 +164,7 @@ class Vitest {
       if (errors.length > 0 || !module) {
         const said = failures(errors)
         const message = module ? said.message : 'vitest\'s worker process ended while it loaded the file'
-        problems.push({ file: spec.moduleId, project: spec.project.name, message, text: said.trace })
+        problems.push({ file: spec.moduleId, message, text: said.trace })
         continue
       } else if (tests.length === 0) {
         const message = 'No test suite found in file'

@@ -3,6 +3,7 @@
 --- "=KEY piece" for the last. Pure: bytes in, callbacks out.
 
 local cjson = require("cjson.safe")
+local lines = require("runner.framework.lines")
 local mark = require("runner.mark")
 
 local M = {}
@@ -19,8 +20,8 @@ end
 ---@param on_message fun(message: table)
 ---@return fun(bytes: string)
 function M.reader(on_message)
-  local parts, pieces, size = {}, {}, 0
-  local function line(text)
+  local pieces, size = {}, 0
+  return (lines.reader(function(text)
     local kind, key, piece = text:match("^([+=])(%S+) (.*)$")
     if kind then
       local list = pieces[key] or {}
@@ -33,18 +34,7 @@ function M.reader(on_message)
     end
     local message = cjson.decode(text)
     if type(message) == "table" then on_message(message) end
-  end
-  return function(bytes)
-    local from = 1
-    while true do
-      local at = bytes:find("\n", from, true)
-      parts[#parts + 1] = bytes:sub(from, at and at - 1)
-      if not at then return end
-      local text = table.concat(parts)
-      parts, from = {}, at + 1
-      line(text)
-    end
-  end
+  end))
 end
 
 --- Reads a stream in which messages stand between output: each begins with a line end and the border.

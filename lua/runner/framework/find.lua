@@ -1,33 +1,11 @@
 --- Files in a sandbox, by globs: * and ? within a part of a path, [a-z], ** over parts.
 
 local call = require("runner.framework.call")
-local errors = require("runner.errors")
-local regex = require("runner.core.regex")
+local system = require("runner.core.system")
 
 local M = {}
 
 local LIMIT = 64 * 1024 * 1024 -- bytes of names
-
---- A glob as a POSIX extended regular expression.
-local function expression(glob)
-  local out, at = {}, 1
-  while at <= #glob do
-    local char = glob:sub(at, at)
-    local set = char == "[" and glob:match("^%[!?%]?[^%]/]*%]", at)
-    if glob:sub(at, at + 2) == "**/" then
-      out[#out + 1], at = "(.*/)?", at + 3
-    elseif glob:sub(at, at + 1) == "**" then
-      out[#out + 1], at = ".*", at + 2
-    elseif char == "*" or char == "?" then
-      out[#out + 1], at = char == "*" and "[^/]*" or "[^/]", at + 1
-    elseif set then
-      out[#out + 1], at = set:gsub("^%[!", "[^"), at + #set
-    else
-      out[#out + 1], at = char:gsub("[%^%$%.%[%]|%(%)%+{}\\]", "\\%0"), at + 1
-    end
-  end
-  return "^" .. table.concat(out) .. "$"
-end
 
 --- Where to look: the folder above the first part that is not plain, and how deep.
 local function start_of(glob)
@@ -47,8 +25,6 @@ end
 ---@async
 function M.programs(ctx, glob)
   glob = glob:gsub("^%./+", ""):gsub("//+", "/")
-  local matcher, why = regex.compile(expression(glob))
-  if not matcher then errors.raise("config", ("the glob %q: %s"):format(glob, why)) end
   local folder, depth = start_of(glob)
   local argv = { "find", "-L", folder:find("^%-") and "./" .. folder or folder }
   if depth then table.move({ "-maxdepth", tostring(depth) }, 1, 2, #argv + 1, argv) end
@@ -58,7 +34,7 @@ function M.programs(ctx, glob)
   local list = {}
   for path in called.stdout:gmatch("[^%z]+") do
     path = path:gsub("^%./", "")
-    if matcher:match(path) then list[#list + 1] = path end
+    if system.glob(glob, path) then list[#list + 1] = path end
   end
   table.sort(list)
   return list, called.stderr

@@ -14,10 +14,15 @@
 --- An error outside of tests fails those tests that could not run because of it; where there are none it is a problem
 --- of the run.
 
+local batch = require("runner.framework.batch")
+local call = require("runner.framework.call")
 local channel = require("runner.framework.channel")
+local errors = require("runner.errors")
+local helper = require("runner.framework.helper")
 local mark = require("runner.mark")
 local outcome = require("runner.framework.outcome")
 local tails = require("runner.framework.tail")
+local tool = require("runner.framework.tool")
 local unique = require("runner.framework.unique")
 
 local M = {}
@@ -191,6 +196,111 @@ function M.reader(border, items, sink, options)
     explain = explain,
     tail = function() return tail:text() end,
   }
+end
+
+-- Sessions ----------------------------------------------------------------------------------------------------------
+
+---@class runner.ToldSpec
+---@field tool string the program
+---@field tests string what it runs: "tests", "examples"
+---@field helper string file of our helper, in this repository
+---@field flags fun(path: string): string[] arguments that load the helper, which lies there
+---@field variable string of the environment: "list" or "run"
+---@field program? string[] what is run instead of the tool, or of the option `command`
+---@field shown? string the same, as a person would type it
+---@field settings string options that say what to run
+---@field missing string[] what is printed where the tool is not installed
+---@field refusals string[] what it prints when it does not like its arguments or its configuration
+---@field list_args string[]
+---@field fits fun(items: runner.Item[]): boolean
+---@field size fun(item: runner.Item): integer bytes in the command line
+---@field select fun(items: runner.Item[], slot: runner.Slot, env: table): string[] arguments for these tests; may add
+---  to the environment
+
+local function append(list, ...)
+  for _, more in ipairs({ ... }) do table.move(more, 1, #more, #list + 1, list) end
+  return list
+end
+
+local function program_of(options, ctx, spec)
+  local given = options.command
+  if spec.program then return spec.program end
+  return type(given) == "string" and { ctx.shell, "-c", given .. ' "$@"', "sh" } or given or { spec.tool }
+end
+
+local function shown_as(options, spec)
+  local given = options.command
+  return spec.shown or type(given) == "table" and table.concat(given, " ") or given or spec.tool
+end
+
+local function has_any(text, list)
+  for _, one in ipairs(list) do
+    if text:find(one, 1, true) then return true end
+  end
+  return false
+end
+
+--- Why the tool told nothing: a mistake in how it is called or configured, or in what it loads before the tests.
+local function diagnose(ctx, spec, shown, exit, text)
+  if tool.is_missing(exit) or has_any(text, spec.missing) then
+    errors.raise("config", tool.missing(ctx, exit, { program = shown, install = "it",
+      set = ("%s of the %s framework to what runs it in this project"):format(spec.settings, spec.tool) }, text))
+  elseif has_any(text, spec.refusals) then
+    errors.raise("config", ("%s does not accept how it is called or configured\n%s"):format(shown,
+      (text:gsub("%s+$", ""))))
+  end
+  return { kind = "collection", text = text,
+    message = ("%s ended (%s) while it collected the %s"):format(shown, outcome.describe(exit), spec.tests) }
+end
+
+--- The session of a framework whose tool loads a helper of ours.
+---@param options table of the framework: paths, command, args, working_dir, env
+---@param ctx table of the framework
+---@param spec runner.ToldSpec
+---@return table session
+---@async
+function M.session(options, ctx, spec)
+  local place, told, shown = helper.place(ctx, spec.helper), {}, shown_as(options, spec)
+  local session = {}
+
+  local function command(mode, variable, ...)
+    local more = { ... }
+    local env = { [spec.variable] = mode, RUNNER_MARK = variable }
+    for name, value in pairs(options.env or {}) do env[name] = value end
+    return { env = env, cwd = options.working_dir, argv = place.argv(function(path)
+      return append({}, program_of(options, ctx, spec), spec.flags(path), options.args or {}, table.unpack(more))
+    end) }
+  end
+
+  function session.discover()
+    local border, variable = M.mark()
+    local called = call.run(ctx, command("list", variable, spec.list_args, options.paths or {}))
+    if called.exit.kind == "lost" or called.too_much or called.exit.timed_out then call.check(called, shown) end
+    local list = M.list(border, called.stdout)
+    if not list.ended or not list.whole and #list.problems == 0 then
+      list.problems[#list.problems + 1] = diagnose(ctx, spec, shown, called.exit, list.rest .. called.stderr)
+    end
+    return list.tests, list.problems
+  end
+
+  function session.worker(_, slot, report)
+    local border, variable
+    return batch.worker(ctx, slot, report, {
+      streams = true, fits = spec.fits, size = spec.size,
+      command = function(items)
+        border, variable = M.mark()
+        local env = {}
+        local one = command("run", variable, spec.select(items, slot, env))
+        for name, value in pairs(env) do one.env[name] = one.env[name] or value end
+        one.merge = true
+        return one
+      end,
+      reader = function(items, sink) return M.reader(border, items, sink, { tool = spec.tool, told = told }) end,
+    })
+  end
+
+  function session.close() end
+  return session
 end
 
 return M

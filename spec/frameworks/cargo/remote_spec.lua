@@ -110,9 +110,9 @@ describe("frameworks.cargo, in containers,", function()
     assert.matches("src/lib.rs:1:", finished.find(dir, "problem", { kind = "collection" }).text, 1, true)
 
     for options, part in pairs({
-      ['build = "sandbox"'] = 'cannot run cargo where the tests are built',
-      ["doc = true"] = "cannot run cargo where the tests are built",
-      ['via = "nextest"'] = "cargo-nextest is not installed where the tests run",
+      ['build = "sandbox"'] = "install Rust where the tests run, in the image or by init_command, or set",
+      ["doc = true"] = "install Rust where the tests run, in the image or by init_command, or set",
+      ['via = "nextest"'] = "install Rust where the tests run, in the image or by init_command, or set",
       ['cargo = "/no/such/cargo"'] = "cannot run /no/such/cargo",
     }) do
       configure(dir, options)

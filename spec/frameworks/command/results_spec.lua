@@ -94,7 +94,7 @@ describe("command, results in a file:", function()
         local states, code, text = run(dir)
         for _, name in ipairs(names) do assert.are.equal("failed", states[name], text) end
         assert.are.equal(1, code)
-        assert.matches("do not tell of this test, but of \"other\"; test_id_format says",
+        assert.matches("do not tell of this test, but of \"other\" %(see test_id_format",
           find(dir, "attempt_finished").message)
         assert.matches('names no test of this group.*"other"', find(dir, "problem").message)
       end
@@ -285,6 +285,12 @@ describe("command, results in a file:", function()
     assert.are.same({ ["a pass"] = "passed", ["b fail"] = "failed", ["c skip"] = "skipped", ["d pass"] = "failed" },
       states)
     assert.is_string(read(dir .. "/build/x/TEST-0.xml")) -- nothing of the user's is removed
+    for glob, path in pairs({ ["out/[a-c].xml"] = "out/b.xml", ["./out//[!b-z]?.xml"] = "out/a-.xml",
+      ["**/*+(1).xml"] = "out/x+(1).xml" }) do
+      dir = new({ "a pass" }, ([[result_file = %q, test_id_format = "{name}",
+        run_command = "mkdir out; sh tool.sh '%s' {tests}"]]):format(glob, path))
+      assert.are.same({ ["a pass"] = "passed" }, (run(dir)), glob)
+    end
     options = [[result_file = "build/**/TEST-*.xml", test_id_format = "{name}", run_command = "true {tests}"]]
     dir = new({ "a", "b" }, options)
     project.write(dir, { ["build/x/TEST-0.xml"] = '<testsuite><testcase name="a"/></testsuite>' })

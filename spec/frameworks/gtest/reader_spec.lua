@@ -1,6 +1,6 @@
 local reader = require("frameworks.gtest.reader")
 
-local function item(name) return { test = { case = name, id = "p::" .. name }, file = "a.cc" } end
+local function item(name) return { test = { case = name, id = "p::" .. name, file = "a.cc" } } end
 
 --- What a reader tells of some output, fed in pieces of `size` bytes.
 local function told(names, output, size, exit)
@@ -41,7 +41,7 @@ suite set-up
 open[ not a line [       OK ] S.A (0 ms)
 [  FAILED  ] S.BB (1 ms)
 [ RUN      ] S.C
-a.cc:7: Failure
+/src/a.cc:7: Failure
 Value of: x
   Actual: 1
 a.cc:8: Failure
@@ -75,7 +75,7 @@ describe("frameworks.gtest.reader", function()
         { "passed", "S.A" },
         { "started", "S.B" },
         { "output", "S.B", "open[ not a line [       OK ] S.A (0 ms)\n[  FAILED  ] S.BB (1 ms)\n[ RUN      ] S.C\n"
-          .. "a.cc:7: Failure\nValue of: x\n  Actual: 1\na.cc:8: Failure\nFailed\nopen" },
+          .. "/src/a.cc:7: Failure\nValue of: x\n  Actual: 1\na.cc:8: Failure\nFailed\nopen" },
         { "failed", "S.B", "a.cc:7: Value of: x\n  Actual: 1", 0.025 },
         { "started", "S.C" },
         { "output", "S.C", "a.cc:9: Skipped\nnot here\n" },

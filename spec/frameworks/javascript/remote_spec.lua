@@ -31,6 +31,7 @@ describe("frameworks.javascript, in sandboxes,", function()
       local result, text = javascript.run(dir)
       assert.are.equal(78, result.code, text)
       assert.matches(name .. " is not installed", text, 1, true)
+      assert.matches("node_modules is not sent to sandboxes when git ignores it", text, 1, true)
       assert.matches('so it belongs into their image or into init_command ("npm ci")', text, 1, true)
 
       javascript.configure(name, dir, nil,

@@ -2,14 +2,14 @@
 
 local M = {}
 
----@class runner.ctest.Gate
+---@class runner.Gate
 ---@field package running integer
 ---@field package is_closed boolean one runs alone
 ---@field package queue { alone: boolean, fn: fun(leave: fun()) }[]
 local Gate = {}
 Gate.__index = Gate
 
----@return runner.ctest.Gate
+---@return runner.Gate
 function M.new()
   return setmetatable({ running = 0, is_closed = false, queue = {} }, Gate)
 end
@@ -36,6 +36,18 @@ end
 function Gate:enter(alone, fn)
   table.insert(self.queue, { alone = alone, fn = fn })
   pump(self)
+end
+
+local shared = setmetatable({}, { __mode = "k" })
+
+--- The gate that all groups of a sandbox share under a name.
+---@param agent table of the sandbox
+---@param name string
+---@return runner.Gate
+function M.of(agent, name)
+  shared[agent] = shared[agent] or {}
+  shared[agent][name] = shared[agent][name] or M.new()
+  return shared[agent][name]
 end
 
 return M
