@@ -2,6 +2,7 @@
 
 local attempt_log = require("runner.attempt_log")
 local signals = require("runner.signals")
+local stacks = require("runner.report.console.stacks")
 local text = require("runner.text")
 
 local M = {}
@@ -13,7 +14,7 @@ local M = {}
 ---@param colour string? of the title
 ---@return string lines "" when the body says nothing
 function M.block(style, title, body, colour)
-  body = text.multiline(body, style.colour):gsub("%s+$", "")
+  body = text.multiline(stacks.fold(body), style.colour):gsub("%s+$", "")
   if body == "" then return "" end
   body = body:gsub("[^\n]+", "    %0")
   if style.colour and body:find("\27", 1, true) then body = body .. "\27[0m" end
