@@ -40,7 +40,7 @@ def _queue(bench: Bench, *arguments: str) -> List[dict]:
 
 
 def simulated(bench: Bench) -> List[Row]:
-    """The real queue under virtual time, durations log-normal (sigma 2): wall / max(total / sandboxes, longest test)."""
+    """The queue under virtual time, durations log-normal (sigma 2): wall / max(total / sandboxes, longest test)."""
     records = _queue(bench)
     dealt = {(r["tests"], r["case"]): r["ratio"] for r in records if r["kind"] == "static"}
     rows = []
@@ -83,7 +83,9 @@ def _bound(results: str) -> Tuple[float, float]:
 
 def _config(bench: Bench, python: str, name: str, more: str = "", suite: str = "", paths: str = "tests") -> str:
     """A configuration with a history of its own, kept between the runs of the case."""
-    framework = f'pytest {{ paths = {{ "{paths}" }}, python = "{python}", extra_args = {{ "-p", "no:cacheprovider" }} }}'
+    framework = (
+        f'pytest {{ paths = {{ "{paths}" }}, python = "{python}", extra_args = {{ "-p", "no:cacheprovider" }} }}'
+    )
     path = f"{bench.folder}/{name}.lua"
     suites.write(
         path,
@@ -155,7 +157,17 @@ def _worksteal_rows(
 # ------------------------------------------------------------------------------------------ an uneven suite of sleeps
 
 TESTS, FILES = 300, 20
-COUNT = 'import os\nimport time\n\n\ndef note():\n    with open(os.environ["LOG"], "a") as log:\n        log.write("x\\n")\n\n\n'
+COUNT = """\
+import os
+import time
+
+
+def note():
+    with open(os.environ["LOG"], "a") as log:
+        log.write("x\\n")
+
+
+"""
 
 
 def _uneven_suite(folder: str, seed: int) -> None:
@@ -231,7 +243,8 @@ def _offload() -> str:
 def _against_offload(bench: Bench, label: str, retries: int) -> List[Row]:
     program, log = _offload(), f"{bench.folder}/log"
     config = _config(bench, "/usr/bin/python3", f"retries-{retries}", more=f"retries = {retries},")
-    suites.write(f"{bench.folder}/offload.toml", OFFLOAD_CONFIG.format(slots=SLOTS, folder=bench.folder, retries=retries))
+    settings = OFFLOAD_CONFIG.format(slots=SLOTS, folder=bench.folder, retries=retries)
+    suites.write(f"{bench.folder}/offload.toml", settings)
     executed: Dict[str, List[int]] = {"runner": [], "offload": []}
 
     def counted(name: str, run) -> measure.Sample:

@@ -114,7 +114,8 @@ def report(lines: Dict[str, List[str]], runner: str) -> str:
 
 Written by `./dev bench`. Everything in a row was measured in the same run of it: one warm-up each, then
 in turns (A B A B …), and is the median of so many runs (`startup`: of 25 at least, suites that take long: of 3
-at most). CPU is user and system time of the whole process tree; memory is the peak resident size that the kernel keeps for the process itself.
+at most). CPU is user and system time of the whole process tree; memory is the peak resident size that the
+kernel keeps for the process itself.
 
 {table(lines)}
 {described}

@@ -11,7 +11,8 @@
 //   {"close": true}              answered by bye; the process ends
 // process → host
 //   {"ready": {serial}} · {"fatal": {message, text, absent}} it is of no use and ends
-//   {"files": [{file, project, pool, tests: [{titles, key}…]}…]} · {"problem": {…}} · {"listed": {setup, outside, count}}
+//   {"files": [{file, project, pool, tests: [{titles, key}…]}…]} · {"problem": {…}} ·
+//   {"listed": {setup, outside, count}}
 //   {"read": path} outside of the project, by another process while tests are listed
 //   {"set_up": {env, provided} or {error}}
 //   {"loading": file} · {"start": token} · {"over": token} · {"done": token, "result": {…}}

@@ -183,7 +183,8 @@ class Mocha {
   // Running ---------------------------------------------------------------------------------------------------------
 
   async run_file(request) {
-    const options = request.whole ? {} : { grep: new RegExp(pattern([...request.tests.keys()])), invert: false, fgrep: undefined }
+    const chosen = () => ({ grep: new RegExp(pattern([...request.tests.keys()])), invert: false, fgrep: undefined })
+    const options = request.whole ? {} : chosen()
     let mocha
     try {
       mocha = await this.load([request.file], options)
