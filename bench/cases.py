@@ -92,7 +92,7 @@ def true5000(bench: Bench) -> List[Row]:
     """5,000 commands, 2 at a time."""
     count = 5000
     suites.ctest_suite(bench.folder, count, "/bin/true")
-    framework = f'command {{ discover_command = "seq {count}", run_command = {{ "/bin/true" }} }}'
+    framework = f'command {{ discover_command = "seq {count}", run_command = {{ "/bin/true", "{{tests}}" }} }}'
     config = suites.config(bench.folder, framework, 2)
     xargs = ["/bin/sh", "-c", f"seq {count} | xargs -P2 -n1 /bin/true"]
     samples = bench.compare(
@@ -217,7 +217,7 @@ def kill9(bench: Bench) -> List[Row]:
     with open(script, "w", encoding="ascii") as file:
         file.write(STUBBORN)
     framework = (
-        f'command {{ discover_command = "seq {count}", run_command = {{ "/bin/sh", "{script}" }} }}'
+        f'command {{ discover_command = "seq {count}", run_command = {{ "/bin/sh", "{script}", "{{tests}}" }} }}'
     )
     config = suites.config(bench.folder, framework, count)
     delays = []

@@ -100,7 +100,7 @@ def kill3of10(bench: Bench) -> List[Row]:
         f"max_parallel = {sandboxes}, sync = false,",
         f'docker {{ image = "{containers.IMAGE}" }}',
         f'discover_command = "i=0; while [ $i -lt {tests} ]; do echo $i; i=$((i+1)); done", '
-        'run_command = { "/bin/sleep", "0.1" }',
+        'run_command = { "/bin/sh", "-c", "exec sleep 0.1", "{tests}" }',
     )
     wrong, repeated = [], []
     with containers.daemon(bench.folder) as env:
@@ -179,7 +179,8 @@ def ssh100(bench: Bench) -> List[Row]:
                 bench,
                 'test_timeout = "5m", slow_timeout = "none",',
                 _ssh(ssh_config, names[:1] if turn < 0 else names),
-                f'discover_command = "seq {10 if turn < 0 else 10000}", run_command = {{ "/bin/sh", "-c", "{burn}" }}',
+                f'discover_command = "seq {10 if turn < 0 else 10000}", '
+                f'run_command = {{ "/bin/sh", "-c", "{burn}", "{{tests}}" }}',
             )
             peak = measure.HostMemory()
             sample = _run([bench.runner, "run", "-q", config], bench.folder, watch=peak)
