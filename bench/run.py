@@ -149,9 +149,11 @@ def main() -> int:
         print(f"{name}: {cases.ALL[name].__doc__}", file=sys.stderr, flush=True)
         folder = tempfile.mkdtemp(prefix=f"runner-bench-{name}-")
         for cache in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):  # nor may what earlier runs have left
-            os.environ[cache] = f"{folder}/{cache}"
+            os.environ[cache] = f"{folder}/{cache}"  # beside the project: what lies in it is part of it
+        project = f"{folder}/project"
+        os.mkdir(project)
         try:
-            bench = Bench(options.runner, folder, options.repeat, progress)
+            bench = Bench(options.runner, project, options.repeat, progress)
             found = cases.ALL[name](bench)
             rows += found
             lines.update(lines_of(found, options.repeat))
