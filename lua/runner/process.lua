@@ -7,6 +7,8 @@ local task = require("runner.task")
 
 local M = {}
 
+--- One that is ending must not be disturbed: LeakSanitizer's look at it hangs when a SIGCONT comes.
+local WAKE_AFTER_S = 1
 local REAP_GRACE_S = 5
 local READ_LIMIT = 4 * 1024 * 1024 -- of the output of `run`, per stream, unless told otherwise
 
@@ -51,9 +53,11 @@ function M.stream(argv, options)
   --- Closes it and waits for the end of the process; one that hangs is killed.
   ---@async
   function stream:reap()
-    if not process:is_closing() then process:kill("sigcont") end -- one that was stopped cannot see its input's end
+    local function is_gone(seconds) return task.deadline(seconds, function() gone:wait() end) end
     self:close()
-    if task.deadline(REAP_GRACE_S, function() gone:wait() end) then return end
+    if is_gone(WAKE_AFTER_S) then return end
+    process:kill("sigcont") -- one that was stopped cannot see that its input has ended
+    if is_gone(REAP_GRACE_S) then return end
     process:kill("sigkill")
     gone:wait()
   end
