@@ -2,6 +2,7 @@
 --- name says, as Python.
 
 local agents = require("spec.support.agent_process")
+local listener = require("spec.support.listener")
 local resident = require("runner.framework.resident")
 local task = require("runner.task")
 
@@ -27,42 +28,6 @@ for line in os.fdopen(os.dup(3)):
         exec(code)
     say(**ran)
 ]]
-
---- What a slot hears, as words: "start a", "passed a", "returned a b", "exited lost", "problem leak …".
-local function listener()
-  local heard = { words = {}, results = {}, output = {} }
-  local changed
-  local function add(word)
-    heard.words[#heard.words + 1] = word
-    if changed then changed:set(true) end
-  end
-  heard.report = {
-    started = function(item) add("start " .. item.id) end,
-    output = function(item, _, bytes) heard.output[item.id] = (heard.output[item.id] or "") .. bytes end,
-    finished = function(item, result)
-      heard.results[item.id] = result
-      add(result.status .. " " .. item.id)
-    end,
-    returned = function(items)
-      local ids = { "returned" }
-      for _, item in ipairs(items) do ids[#ids + 1] = item.id end
-      add(table.concat(ids, " "))
-    end,
-    problem = function(problem) add("problem " .. problem.kind .. " " .. problem.message) end,
-    exited = function(exit) add("exited " .. exit.kind) end,
-  }
-  --- Waits until something was heard so often (default once).
-  function heard.wait(pattern, times)
-    while true do
-      local count = 0
-      for _, word in ipairs(heard.words) do count = count + (word:find(pattern) and 1 or 0) end
-      if count >= (times or 1) then return end
-      changed = task.event()
-      changed:wait()
-    end
-  end
-  return heard
-end
 
 --- Items named a, b, c …: { "file", "what it does" } each.
 local function items(rows)
