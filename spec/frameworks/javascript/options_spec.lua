@@ -173,6 +173,7 @@ describe("frameworks.javascript:", function()
     assert.are.same({ [javascript.path("mocha", "a") .. " > two"] = "passed" }, finished.states(dir))
   end))
 
+  -- With CI set, vitest refuses `only`; the project says what it wants, so that CI changes nothing here.
   it("runs only what `only` leaves, as each runner understands it", async(function()
     for name, expected in pairs({
       vitest = { ["a > one"] = "passed", ["a > two"] = "skipped", ["b > one"] = "passed" },
@@ -182,12 +183,23 @@ describe("frameworks.javascript:", function()
       local modules = javascript.need(pending, name)
       local dir = javascript.new(name, modules, javascript.files(name, {
         a = "it.only('one', () => {})\nit('two', () => {})", b = "it('one', () => {})",
-      }))
+      }), name == "vitest" and 'args = { "--allowOnly" }' or nil)
       local result, text = javascript.run(dir)
       assert.are.equal(0, result.code, text)
       local states = {}
       for id, state in pairs(finished.states(dir)) do states[id:match("test/(%a)") .. id:match("( > .*)$")] = state end
       assert.are.same(expected, states, name)
     end
+  end))
+
+  it("fails a test with `only` where vitest is told to", async(function()
+    local modules = javascript.need(pending, "vitest")
+    local dir = javascript.new("vitest", modules, javascript.files("vitest", {
+      a = "it.only('one', () => {})\nit('two', () => {})",
+    }), 'args = { "--allowOnly=false" }')
+    local result, text = javascript.run(dir)
+    assert.are.equal(1, result.code, text)
+    assert.are.equal("failed", finished.states(dir)["test/a.test.mjs > one"])
+    assert.is_truthy(text:find("Unexpected .only modifier", 1, true), text)
   end))
 end)
