@@ -3,11 +3,19 @@
 local uv = require("luv")
 local async = require("spec.support.async")
 local cache = require("runner.framework.cache")
+local file = require("runner.file")
 local project = require("spec.support.project")
 
 local function write(path, text)
-  local file <close> = assert(io.open(path, "wb"))
-  file:write(text)
+  local out <close> = assert(io.open(path, "wb"))
+  out:write(text)
+end
+
+local function entry_files()
+  local folder = os.getenv("XDG_CACHE_HOME") .. "/runner/discovery/"
+  local paths = file.names(folder)
+  for i, name in ipairs(paths) do paths[i] = folder .. name end
+  return paths
 end
 
 --- A test with a cache folder of its own, and a "discovery" that lists the lines of all test files.
@@ -192,11 +200,21 @@ describe("the discovery cache", function()
 
   it("takes a damaged entry for none", with(function(discover, _, _, asked)
     discover()
-    local folder = os.getenv("XDG_CACHE_HOME") .. "/runner/discovery"
-    local scan = assert(uv.fs_scandir(folder))
-    write(folder .. "/" .. uv.fs_scandir_next(scan), '{"digest":')
-    uv.fs_scandir_next(scan)
+    write(entry_files()[1], '{"digest":')
     assert.are.same({ "test_a:one", "test_b:two" }, discover())
     assert.are.equal(2, asked())
+  end))
+
+  it("forgets what was not asked for in a month", with(function(discover, _, _, asked)
+    local month_ago = os.time() - 31 * 24 * 3600
+    discover({ name = "old" })
+    uv.fs_utime(entry_files()[1], month_ago, month_ago)
+    discover({ name = "old" }) -- it is used
+    discover({ name = "spec" })
+    assert.are.equal(2, #entry_files())
+    for _, path in ipairs(entry_files()) do uv.fs_utime(path, month_ago, month_ago) end
+    discover({ name = "new" })
+    assert.are.equal(1, #entry_files())
+    assert.are.equal(3, asked())
   end))
 end)

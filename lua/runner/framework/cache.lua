@@ -11,6 +11,8 @@ local text = require("runner.text")
 
 local M = {}
 
+local EXPIRES_S = 30 * 24 * 3600 -- a project that was not listed for so long is asked again
+
 --- Variables that differ from run to run, or from terminal to terminal, and on which no list of tests depends.
 local PASSING = {
   COLUMNS = true, LINES = true, OLDPWD = true, PWD = true, SHLVL = true, SSH_CLIENT = true, SSH_CONNECTION = true,
@@ -156,6 +158,7 @@ function M.get(ctx, key, produce)
   local entry = cjson.decode(file.read(path) or "")
   if type(entry) == "table" and entry.digest == digest and entry.value ~= nil and type(entry.read) == "table"
     and entry.state == state_of_others(root, entry.read) then
+    uv.fs_utime(path, os.time(), os.time()) -- when it was last used
     return entry.value
   end
   local value, read = produce()
@@ -163,7 +166,10 @@ function M.get(ctx, key, produce)
   local entry_text = value ~= nil and cjson.encode({
     digest = digest, value = value, read = read, state = state_of_others(root, read),
   })
-  if entry_text and file.make_folder(folder .. "/discovery", 448) then file.write(path, entry_text) end -- 0700
+  if entry_text and file.make_folder(folder .. "/discovery", 448) then -- 0700
+    file.write(path, entry_text)
+    file.expire(folder .. "/discovery", EXPIRES_S)
+  end
   return value
 end
 
