@@ -133,7 +133,8 @@ local function open_file(self)
   if not fd then disk_failed(self, message) end
 end
 
---- Begins the log of an attempt. The file is made at the first output, or at the end without any.
+--- Begins the log of an attempt. The file is made at the first output: most tests print nothing, and thousands of
+--- empty files are slow to make, to upload and to look through.
 ---@param dir string the results folder
 ---@param test { id: string }
 ---@param attempt integer from 1
@@ -166,14 +167,14 @@ function AttemptLog:write(stream, bytes)
 end
 
 --- Ends the log.
----@return { path: string, stdout: runner.KeptOutput?, stderr: runner.KeptOutput? } `path` is relative
----  to the results folder; a stream without output is nil
+---@return { path: string?, stdout: runner.KeptOutput?, stderr: runner.KeptOutput? } `path` is relative
+---  to the results folder, nil without output; a stream without output is nil
 function AttemptLog:close()
-  if not self.fd and not self.failed then open_file(self) end
+  local has_output = self.stdout or self.stderr
   if self.fd then uv.fs_close(self.fd) end
   self.fd, self.failed = nil, true
   return {
-    path = self.path,
+    path = has_output and self.path or nil,
     stdout = self.stdout and kept(self.stdout),
     stderr = self.stderr and kept(self.stderr),
   }
