@@ -2,6 +2,7 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local journal = require("runner.journal")
 local plugin = require("runner.plugin")
 local process = require("runner.process")
@@ -90,7 +91,7 @@ return plugin.provider({
     if gc.dry_run then argv[#argv + 1] = "--dry-run" end
     local result = process.run(argv)
     if result.code ~= 0 then
-      errors.raise("provider", ("looking for synced folders: status %d %s"):format(result.code, result.stderr))
+      errors.raise("provider", ("looking for synced folders: %s: %s"):format(exits.describe(result), result.stderr))
     end
     for path in result.stdout:gmatch("[^\n]+") do gc.report("the synced folder " .. path) end
   end,

@@ -38,12 +38,7 @@ local function in_boxes(group, condition)
   ]]):format(condition or "[ -e ../../second ]", group) })
 end
 describe("a group's setup", function()
-  before_each(boxes.own_journal)
-  after_each(function()
-    runner.kill_all()
-    boxes.reset()
-    project.remove_all()
-  end)
+  boxes.around()
 
   it("may start what lives until teardown is over, and no longer", async(function()
     local dir = new([[{ groups = { one = { lines("kill -0 $DAEMON"),
@@ -129,12 +124,7 @@ describe("a group's setup", function()
 end)
 
 describe("a group's teardown", function()
-  before_each(boxes.own_journal)
-  after_each(function()
-    runner.kill_all()
-    boxes.reset()
-    project.remove_all()
-  end)
+  boxes.around()
 
   it("that hangs ends with the second Ctrl-C", async(function()
     local dir = in_boxes([[setup = "touch ../../second", teardown = "touch ../../hangs; exec sleep 86423"]])

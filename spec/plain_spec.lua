@@ -76,7 +76,7 @@ describe("plain", function()
     for _, case in ipairs({
       { "echo cannot connect >&2; exit 255", "exited with status 255: cannot connect" },
       { "echo hm; true", "ended without running what it was given; it printed: hm" },
-      { "kill -9 $$", "was ended by signal 9" },
+      { "kill -9 $$", "was ended by SIGKILL" },
     }) do
       local broken = false
       with(function(agent, lost)
@@ -168,7 +168,7 @@ describe("plain", function()
       for size = 1, #text do
         local started = {}
         local tracker = batch.tracker(ids, function(id) started[#started + 1] = id end)
-        for at = 1, #text, size do tracker:feed(text:sub(at, at + size - 1)) end
+        for at = 1, #text, size do tracker.feed(text:sub(at, at + size - 1)) end
         assert.are.equal("t.py::b", tracker.current)
         assert.are.same({ ["t.py::a"] = "PASSED", ["t.py::b c"] = "FAILED" }, tracker.words)
         assert.are.equal("t.py::a", started[1])

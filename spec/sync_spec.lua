@@ -259,7 +259,7 @@ describe("a run with sync", function()
     })
     local result = run(dir, home)
     assert.are.equal(3, result.code)
-    assert.matches("init_command failed with status 3: it broke", result.stdout .. result.stderr)
+    assert.matches("init_command exited with status 3: it broke", result.stdout .. result.stderr)
   end))
 
   -- A place that does not see the project; its agent is the static one, which is brought there.

@@ -6,7 +6,7 @@
 --- some make tests of files, and say so in libtest's words; asking takes a millisecond.
 
 local call = require("runner.framework.call")
-local outcome = require("runner.framework.outcome")
+local exits = require("runner.exits")
 local task = require("runner.task")
 
 local M = {}
@@ -63,7 +63,7 @@ end
 local function wrong_end(binary, called, how)
   local what = called.too_much and ("%s printed more than %d MiB"):format(how, LIMIT >> 20)
     or called.exit.timed_out and how .. " did not end in time and was stopped"
-    or ("%s failed: %s"):format(how, outcome.describe(called.exit))
+    or ("%s failed: %s"):format(how, exits.describe(called.exit))
   return nil, problem(binary, what, called.stderr .. called.stdout:sub(-SHOWN))
 end
 

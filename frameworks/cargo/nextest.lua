@@ -7,8 +7,9 @@ local batch = require("runner.framework.batch")
 local call = require("runner.framework.call")
 local command = require("frameworks.cargo.command")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
+local keys = require("runner.keys")
 local lines = require("runner.framework.lines")
-local outcome = require("runner.framework.outcome")
 local task = require("runner.task")
 local tool = require("runner.framework.tool")
 local words = require("frameworks.cargo.words")
@@ -116,10 +117,7 @@ local function is_wanted(case)
 end
 
 local function add_suite(tests, suite, options, groups)
-  local names = {}
-  for name in pairs(suite.testcases or {}) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(keys.sorted(suite.testcases or {})) do
     local case, id = suite.testcases[name], suite["binary-id"] .. "$" .. name
     if is_wanted(case) then
       tests[#tests + 1] = {
@@ -145,10 +143,8 @@ function Session:discover()
   if type(listed) ~= "table" or type(listed["rust-suites"]) ~= "table" then
     errors.raise("config", "cargo nextest list printed no JSON: " .. called.stdout:sub(1, 200))
   end
-  local ids, tests, groups = {}, {}, read_groups(self)
-  for id in pairs(listed["rust-suites"]) do ids[#ids + 1] = id end
-  table.sort(ids)
-  for _, id in ipairs(ids) do add_suite(tests, listed["rust-suites"][id], self.options, groups) end
+  local tests, groups, suites = {}, read_groups(self), listed["rust-suites"]
+  for _, id in ipairs(keys.sorted(suites)) do add_suite(tests, suites[id], self.options, groups) end
   return tests, {}
 end
 
@@ -187,10 +183,10 @@ local function failed(name, event, said)
     result.status, result.message = "timed_out", "stopped by nextest: its slow-timeout has passed"
   elseif signal then
     result.status, result.signal = "crashed", signal
-    result.message = outcome.describe({ kind = "signaled", signal = signal, message = why.message })
+    result.message = exits.describe({ signal = signal, message = why.message })
   else
     result.exit_code = math.tointeger(said:match("\n *%(test failed with exit code (%d+)%)"))
-    result.message = why.message or result.exit_code and ("exit status %d"):format(result.exit_code)
+    result.message = why.message or exits.describe({ code = result.exit_code })
   end
   return result
 end

@@ -33,7 +33,7 @@ local function check_count(result, tail)
     result.message = ("the binary ran %d tests of this name, not 1"):format(summary.passed + summary.failed)
   elseif not summary and result.status == "passed" then
     result.status = "failed"
-    result.message = "the process ended with status 0 before the test had ended"
+    result.message = "the process exited with status 0 before the test had ended"
   end
 end
 

@@ -8,6 +8,7 @@
 --- The exit status has a say, too: a command that ends badly although all its results are good is told of, never
 --- passed over.
 
+local exits = require("runner.exits")
 local match = require("runner.match")
 local outcome = require("runner.framework.outcome")
 
@@ -237,13 +238,13 @@ local function lone_result(self, exit)
     result = self.skip_all and { status = "skipped", reason = self.skip_all } or outcome.of_exit(exit)
     if result.status == "passed" or result.status == "failed" then
       local why = self.missing or notes_text(self, "lost") or untold(self)
-      result.message = is_good(exit) and why or ("%s; %s"):format(outcome.describe(exit), why)
+      result.message = is_good(exit) and why or ("%s; %s"):format(exits.describe(exit), why)
       result.status = "failed"
     end
     result.trace = tail:find("%S") and tail or nil
     return result
   end
-  local wrong = notes_text(self) or not is_good(exit) and outcome.describe(exit)
+  local wrong = notes_text(self) or not is_good(exit) and exits.describe(exit)
   if result.status ~= "failed" and wrong then
     local was = result.status
     result.status, result.reason, result.xfail = "failed", nil, nil
@@ -280,7 +281,7 @@ function Verdicts:finish(exit)
   local missing = #self.matcher:missing()
   if missing > 0 then return end
   if not is_good(exit) and self.failed == 0 and self.strangers.failed == 0 then
-    tell(self, ("a command ended badly (%s) although all its results are good"):format(outcome.describe(exit)),
+    tell(self, ("a command ended badly (%s) although all its results are good"):format(exits.describe(exit)),
       self.context.tail())
   end
   local lost = notes_text(self, "lost")

@@ -203,21 +203,18 @@ return plugin.framework({
   },
 
   session = function(options, ctx)
-    local problem = build.run(ctx, options.build_command, options.env)
     local known
     local state = task.once(function()
       known = state_of(options, ctx)
       return known
     end)
-    return {
+    return build.session(ctx, options, {
       discover = function()
-        if problem then return {}, { problem } end
         local tests = {}
         for i, entry in ipairs(state().entries) do tests[i] = list.test(entry) end
         return tests, {}
       end,
       worker = function(_, slot, report)
-        if problem then errors.raise("provider", problem.message .. "\n" .. (problem.text or "")) end
         local here = state()
         local spec = lane_spec(here, options)
         if not here.order then return lane.worker(ctx, slot, report, spec) end
@@ -227,6 +224,6 @@ return plugin.framework({
         if not known or not known.order then return {} end
         return known.order:close(function(entry) return clean_up(known, options, ctx, entry) end)
       end,
-    }
+    })
   end,
 })

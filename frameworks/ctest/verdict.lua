@@ -1,5 +1,6 @@
 --- How CTest judges a test by its exit status and its output.
 
+local exits = require("runner.exits")
 local outcome = require("runner.framework.outcome")
 
 local M = {}
@@ -59,7 +60,7 @@ function M.of(entry, exit, output)
       why = ("PASS_REGULAR_EXPRESSION does not match: %s"):format(texts(entry.pass))
     end
   elseif exit.code ~= 0 then
-    why = outcome.describe(exit)
+    why = exits.describe(exit)
   end
   if entry.will_fail then
     result.status, result.message = why and "passed" or "failed", not why and "it was to fail (WILL_FAIL)" or nil

@@ -5,6 +5,7 @@
 local cjson = require("cjson.safe")
 local call = require("runner.framework.call")
 local errors = require("runner.errors")
+local keys = require("runner.keys")
 local tool = require("runner.framework.tool")
 
 local M = {}
@@ -143,13 +144,6 @@ local function read_events(text)
   return packages, builds, table.concat(loose, "\n")
 end
 
-local function sorted(set)
-  local keys = {}
-  for key in pairs(set) do keys[#keys + 1] = key end
-  table.sort(keys)
-  return keys
-end
-
 --- One problem for each package that cannot be built, whoever needs it; with a Go that does not tell whose build failed
 --- (before 1.24) one for all.
 ---@param failed table<string, string[]> by the build that failed: the packages that need it
@@ -157,7 +151,7 @@ end
 ---@param said string what was printed outside of events
 local function build_problems(failed, builds, said)
   local by_id, order = {}, {}
-  for _, build in ipairs(sorted(failed)) do
+  for _, build in ipairs(keys.sorted(failed)) do
     -- "m/a", "m/a [m/a.test]" and "m/a.test" are all of the same files.
     local id = build:match("^[^ ]+") or ""
     id = id:gsub("%.test$", "")
@@ -214,7 +208,7 @@ function M.run(options, ctx, root)
   end
   local said = called.stderr .. loose
   local found, failed, problems = {}, {}, {}
-  for _, path in ipairs(sorted(packages)) do
+  for _, path in ipairs(keys.sorted(packages)) do
     local one = packages[path]
     local text = table.concat(one.output)
     local package, rest = package_of(text)

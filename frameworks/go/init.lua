@@ -19,6 +19,7 @@
 
 local batch = require("runner.framework.batch")
 local build = require("frameworks.go.build")
+local keys = require("runner.keys")
 local lane = require("runner.framework.lane")
 local paths = require("runner.path")
 local plugin = require("runner.plugin")
@@ -26,13 +27,6 @@ local reader = require("frameworks.go.reader")
 local task = require("runner.task")
 
 local SIGQUIT = 3 -- at which Go prints the stacks of all goroutines
-
-local function sorted(set)
-  local keys = {}
-  for key in pairs(set) do keys[#keys + 1] = key end
-  table.sort(keys)
-  return keys
-end
 
 --- Where a source file is in the project; nil outside.
 local function source(ctx, dir, file)
@@ -43,7 +37,7 @@ end
 
 local function discover(packages, ctx)
   local tests = {}
-  for _, path in ipairs(sorted(packages)) do
+  for _, path in ipairs(keys.sorted(packages)) do
     local one = packages[path]
     for _, name in ipairs(one.tests) do
       local where = one.functions[name]

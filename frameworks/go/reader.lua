@@ -5,6 +5,7 @@
 --- ends, all of those that ran are suspects, unless a panic is known to be another's: Go reports a test as failed
 --- before it lets its panic end the process.
 
+local exits = require("runner.exits")
 local lines = require("frameworks.go.lines")
 local outcome = require("runner.framework.outcome")
 local results = require("frameworks.go.results")
@@ -282,7 +283,7 @@ function Reader:ended(exit, done)
     elseif #self.active == 0 and self.failed == 0 and (self.left == 0 or self.is_over) then
       self.sink.problem({
         kind = "teardown", id = self.package, text = self.outside:text(),
-        message = ("%s failed outside of its tests: %s"):format(self.package, outcome.describe(exit)),
+        message = ("%s failed outside of its tests: %s"):format(self.package, exits.describe(exit)),
       })
     end
   end
@@ -301,7 +302,7 @@ function Reader:suspect(exit)
     problem = {
       kind = "teardown", id = self.package, text = table.concat(text),
       message = ("%s ended while %s ran at once, and each of them passes alone: %s")
-        :format(self.package, table.concat(names, ", "), outcome.describe(exit)),
+        :format(self.package, table.concat(names, ", "), exits.describe(exit)),
     },
   }
   for _, item in ipairs(self.active) do item.incident = incident end
@@ -331,10 +332,10 @@ function Reader:explain(exit)
   local why = text:match("\n(panic: [^\n]*)") or text:match("\n(fatal error: [^\n]*)")
   result.status = result.status == "passed" and "failed" or result.status
   if not item then
-    result.message = ("%s did not run this test: %s"):format(self.package, outcome.describe(exit))
+    result.message = ("%s did not run this test: %s"):format(self.package, exits.describe(exit))
     result.trace = text:find("%S") and text:sub(2) or nil
   else
-    result.message = why or "the test ended the process: " .. outcome.describe(exit)
+    result.message = why or "the test ended the process: " .. exits.describe(exit)
   end
   return result
 end

@@ -19,10 +19,10 @@ local batch = require("runner.framework.batch")
 local build = require("runner.framework.build")
 local call = require("runner.framework.call")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local find = require("runner.framework.find")
 local lane = require("runner.framework.lane")
 local list = require("frameworks.gtest.list")
-local outcome = require("runner.framework.outcome")
 local plugin = require("runner.plugin")
 local reader = require("frameworks.gtest.reader")
 local task = require("runner.task")
@@ -148,7 +148,7 @@ local function ask(options, ctx, path, label, json)
   elseif exit.timed_out then
     why = ("did not answer within %g s"):format(options.list_timeout or LIST_TIMEOUT_S)
   elseif exit.kind ~= "exited" or exit.code ~= 0 then
-    why = "failed: " .. outcome.describe(exit)
+    why = "failed: " .. exits.describe(exit)
   elseif not cases then
     why = odd and ("printed no list of tests but %q"):format(odd:sub(1, 80)) or "printed no list of tests"
   end
@@ -246,17 +246,10 @@ return plugin.framework({
   },
 
   session = function(options, ctx)
-    local problem = build.run(ctx, options.build_command, options.env)
-    return {
-      discover = function()
-        if problem then return {}, { problem } end
-        return discover(options, ctx)
-      end,
-      worker = function(_, slot, report)
-        if problem then errors.raise("provider", problem.message .. "\n" .. (problem.text or "")) end
-        return worker(options, ctx, slot, report)
-      end,
+    return build.session(ctx, options, {
+      discover = function() return discover(options, ctx) end,
+      worker = function(_, slot, report) return worker(options, ctx, slot, report) end,
       close = function() end,
-    }
+    })
   end,
 })

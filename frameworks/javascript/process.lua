@@ -1,7 +1,7 @@
 --- How our JavaScript is started, and what it means when that fails.
 
 local cjson = require("cjson.safe")
-local outcome = require("runner.framework.outcome")
+local exits = require("runner.exits")
 local paths = require("runner.path")
 local tool = require("runner.framework.tool")
 
@@ -69,7 +69,7 @@ function M.diagnose(ctx, name, options, exit, fatal, text)
       program = node, install = "Node.js", set = ('node = "…" of the %s framework'):format(name),
     }, text)
   end
-  return ("%s ended before it had told its tests: %s%s"):format(name, outcome.describe(exit), with_text)
+  return ("%s ended before it had told its tests: %s%s"):format(name, exits.describe(exit), with_text)
 end
 
 return M

@@ -5,9 +5,9 @@ local uv = require("luv")
 local cache = require("runner.framework.cache")
 local channel = require("runner.framework.channel")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local gate = require("runner.framework.gate")
 local listing = require("frameworks.javascript.listing")
-local outcome = require("runner.framework.outcome")
 local plain = require("frameworks.javascript.plain")
 local process = require("frameworks.javascript.process")
 local resident = require("runner.framework.resident")
@@ -131,7 +131,7 @@ local function list(self)
     skip[#skip + 1] = found.loading
     problems[#problems + 1] = {
       file = found.loading, text = self.leader.tail,
-      message = ("%s ended while it was loaded: %s"):format(self.name, outcome.describe(self.leader.exit)),
+      message = ("%s ended while it was loaded: %s"):format(self.name, exits.describe(self.leader.exit)),
     }
   end
 end

@@ -1,53 +1,59 @@
 --- What a pytest process that ran a batch of tests tells of them: which one runs, from its terminal lines, and how
---- each went, from its JUnit report. Pure, but for the reading of XML.
+--- each went, from its JUnit report, which comes behind them. Pure, but for the reading of XML.
+---
+--- Results wait for the report, which pytest writes at its end. If it does not get that far, the lines say how those
+--- tests went that ended before.
 
 local junit = require("runner.junit")
+local lines = require("runner.framework.lines")
+local mark = require("runner.mark")
 local nodeid = require("runner.junit.nodeid")
+local tails = require("runner.framework.tail")
 
 local M = {}
 
 local LINE_LIMIT = 8192
+local TAIL = 64 * 1024
+local REPORT_LIMIT = 256 * 1024 * 1024
 
 ---@class pytest.Tracker
-local Tracker = {}
-Tracker.__index = Tracker
+---@field feed fun(bytes: string)
+---@field words table<string, string> the last word of each test
+---@field current string? the test that runs
 
 --- Follows the lines of `pytest -v`: "NODEID " when a test starts, "NODEID WORD …" when a phase of it ends.
 ---@param ids table<string, any> the node ids of the batch
----@param on_start fun(nodeid: string)
----@return pytest.Tracker has `words`, the last word of each test, and `current`, the test that runs
+---@param on_start fun(nodeid: string) called once for each
+---@return pytest.Tracker
 function M.tracker(ids, on_start)
-  return setmetatable({ ids = ids, on_start = on_start, line = "", words = {} }, Tracker)
-end
+  local self, begun = { words = {} }, {}
 
-local function look(self, line)
-  local found, rest
-  for at in line:gmatch("() ") do
-    local id = line:sub(1, at - 1)
-    if self.ids[id] then found, rest = id, line:sub(at + 1) end
-  end
-  if not found then return end
-  if self.current ~= found then
+  local function look(line)
+    local found, rest
+    for at in line:gmatch("() ") do
+      local id = line:sub(1, at - 1)
+      if ids[id] then found, rest = id, line:sub(at + 1) end
+    end
+    if not found then return end
     self.current = found
-    self.on_start(found)
+    if not begun[found] then on_start(found) end
+    begun[found] = true
+    self.words[found] = rest:match("^(%u+)") or self.words[found]
   end
-  local word = rest:match("^(%u+)")
-  if word then self.words[found] = word end
-end
 
----@param bytes string
-function Tracker:feed(bytes)
-  local text = self.line .. bytes
-  local at = 1
-  while true do
-    local line_end = text:find("\n", at, true)
-    if not line_end then break end
-    if line_end - at <= LINE_LIMIT then look(self, text:sub(at, line_end - 1)) end
-    at = line_end + 1
+  local feed, pending = lines.reader(function(line)
+    if #line <= LINE_LIMIT then look(line) end
+  end)
+  function self.feed(bytes)
+    feed(bytes)
+    local line = pending()
+    if #line > LINE_LIMIT then
+      pending(line:sub(1, LINE_LIMIT))
+    elseif line:sub(-1) == " " then
+      look(line)
+    end
   end
-  self.line = text:sub(at)
-  if #self.line > LINE_LIMIT then self.line = self.line:sub(1, LINE_LIMIT) end
-  if self.line:sub(-1) == " " then look(self, self.line) end
+  return self
 end
 
 local WORDS = {
@@ -55,9 +61,7 @@ local WORDS = {
 }
 
 --- The result of a test that ended, of which no report tells because the process did not live to write it.
----@param word string?
----@return table? result
-function M.result_of_word(word)
+local function result_of_word(word)
   local status = WORDS[word or ""]
   if not status then return nil end
   return {
@@ -90,13 +94,13 @@ local function joined(a, b)
   return a and b and a .. "\n" .. b or a or b
 end
 
---- Reads the report.
----@param xml string
----@return table<string, table[]> results by `nodeid.key`; a key has more than one when test ids do not tell them apart
----@return runner.junit.Summary
-function M.read(xml)
-  local results = {}
-  local summary = junit.read({ bytes = xml, name = "pytest's report" }, function(case)
+--- Reads the report as it comes.
+---@return fun(bytes: string) feed
+---@return fun(): table<string, table[]> finish returns results by `nodeid.key`; a key has more than one when test ids
+---  do not tell them apart
+local function report_reader()
+  local results, size = {}, 0
+  local parser = junit.parser("pytest's report", function(case)
     local key = nodeid.joined(case.classname or "", case.name)
     local list = results[key] or {}
     results[key] = list
@@ -109,7 +113,73 @@ function M.read(xml)
       list[#list + 1] = result
     end
   end)
-  return results, summary
+  return function(bytes)
+    size = size + #bytes
+    if size <= REPORT_LIMIT then parser.feed(bytes) end
+  end, function()
+    parser.finish()
+    return results
+  end
+end
+
+--- Everything up to the border is pytest's, what follows the report's.
+local function splitter(border, on_terminal, on_report)
+  local held, is_behind = "", false
+  return function(bytes)
+    if is_behind then return on_report(bytes) end
+    local text = held .. bytes
+    local at, last = text:find(border, 1, true)
+    at = at or mark.possible(text, border)
+    on_terminal(text:sub(1, at - 1))
+    held, is_behind = text:sub(at), last ~= nil
+    if last then on_report(text:sub(last + 1)) end
+  end
+end
+
+---@param border string what stands between the output and the report
+---@param items runner.Item[]
+---@param sink runner.BatchSink
+---@return runner.BatchReader
+function M.reader(border, items, sink)
+  local by_id, tail, suspects = {}, tails.new(TAIL), {}
+  for _, item in ipairs(items) do by_id[item.test.nodeid] = item end
+  local tracker = M.tracker(by_id, function(id) sink.started(by_id[id]) end)
+  local feed_report, results_of_report = report_reader()
+  local feed = splitter(border, function(bytes)
+    tail:add(bytes)
+    tracker.feed(bytes)
+  end, feed_report)
+
+  local function tell(item, result)
+    if not tracker.words[item.test.nodeid] then sink.started(item) end -- no line has told of it
+    for _, stream in ipairs({ "stdout", "stderr" }) do
+      if result[stream] then sink.output(item, stream, result[stream]) end
+      result[stream] = nil
+    end
+    sink.finished(item, result)
+  end
+
+  local function ended(exit, done)
+    -- Its time or its status say nothing of one test among others.
+    if exit.kind == "signaled" and not exit.timed_out then suspects[1] = by_id[tracker.current] end
+    local results = results_of_report()
+    for _, item in ipairs(items) do
+      local id = item.test.nodeid
+      local list = results[nodeid.key(id)] or {}
+      local result = table.remove(list, 1) or id ~= tracker.current and result_of_word(tracker.words[id])
+      if result then tell(item, result) end
+    end
+    done()
+  end
+
+  return {
+    output = function(stream, bytes)
+      if stream == "stdout" then feed(bytes) else tail:add(bytes) end
+    end,
+    ended = ended,
+    suspects = function() return suspects end,
+    tail = function() return tail:text() end,
+  }
 end
 
 return M

@@ -1,5 +1,7 @@
 --- How a pytest process is started: its arguments and environment, and what went wrong when it says nothing useful.
 
+local exits = require("runner.exits")
+
 local M = {}
 
 M.PACKAGE = "runner_worker"
@@ -59,13 +61,6 @@ function M.environment(options, slot)
   return env
 end
 
-local function describe(exit)
-  if exit.kind == "signaled" then return ("was ended by signal %d"):format(exit.signal) end
-  if exit.kind == "exited" then return ("exited with status %d"):format(exit.code) end
-  return exit.message or exit.kind
-end
-
-M.describe_exit = describe
 
 --- Why a pytest process ended before it had collected.
 ---@param options table
@@ -95,7 +90,7 @@ function M.diagnose(options, exit, text)
     return "config",
       with_text(("pytest does not accept how it is called or configured (%s)"):format(shown))
   end
-  return "collection", ("pytest %s while it collected the tests"):format(describe(exit))
+  return "collection", ("pytest %s while it collected the tests"):format(exits.verb(exit))
 end
 
 return M

@@ -1,5 +1,6 @@
 --- The two kinds of worker that the core sees: one process for many tests, and one process for each.
 
+local exits = require("runner.exits")
 local launch = require("frameworks.pytest.launch")
 local peer = require("frameworks.pytest.peer")
 local task = require("runner.task")
@@ -35,7 +36,7 @@ local function blame_teardown(self, exit)
   local id = self.peer.settling
   self.report.problem({
     kind = "teardown", id = id ~= "" and id or nil,
-    message = ("worker %d %s %s"):format(self.slot.index, launch.describe_exit(exit),
+    message = ("worker %d %s %s"):format(self.slot.index, exits.verb(exit),
       id and "while it tore fixtures down" or "before its session had ended"),
   })
 end
@@ -139,7 +140,7 @@ local function result_of(exit, result, tail, began)
     result.message = "pytest ended before it could run the test"
   elseif not result then
     result = { status = "crashed", duration = exit.wall, trace = tail ~= "" and tail or nil }
-    result.message = "the test's process " .. launch.describe_exit(exit)
+    result.message = "the test's process " .. exits.verb(exit)
     result.exit_code, result.signal = exit.code, exit.signal
   end
   result.cpu, result.memory = exit.user + exit.system, exit.memory

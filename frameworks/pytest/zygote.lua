@@ -2,6 +2,7 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local host = require("runner.core.host")
 local launch = require("frameworks.pytest.launch")
 local lines = require("frameworks.pytest.lines")
@@ -93,7 +94,7 @@ local function on_exit(self, exit)
   self.ended:set()
   if not self.closing and self.about and exit.kind ~= "lost" then
     self.ctx.log("warning", "the collecting process %s: each further worker collects for itself",
-      launch.describe_exit(exit))
+      exits.verb(exit))
   end
   answer_waiting(self)
 end
@@ -196,7 +197,7 @@ function Session:close()
     self.closing_problems[#self.closing_problems + 1] = {
       kind = "teardown", text = self.tail,
       message = "the collecting process "
-        .. (ok and launch.describe_exit(self.exit) .. " at its end" or "did not end"),
+        .. (ok and exits.verb(self.exit) .. " at its end" or "did not end"),
     }
   end
   return self.closing_problems

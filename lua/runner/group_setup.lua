@@ -4,7 +4,7 @@
 
 local call = require("runner.framework.call")
 local errors = require("runner.errors")
-local outcome = require("runner.framework.outcome")
+local exits = require("runner.exits")
 local task = require("runner.task")
 
 local M = {}
@@ -75,7 +75,7 @@ function M.start(ctx, group)
   if not in_time then fail(nil, "it did not end in %d minutes and was stopped", SETUP_LIMIT_S // 60) end
   if not exit then fail(said, "it wrote more than %d KiB to $RUNNER_ENV", EXPORT_LIMIT // 1024) end
   if exit.kind == "lost" then errors.raise("transport", exit.message or "the sandbox was lost") end
-  if exit.kind ~= "exited" or exit.code ~= 0 then fail(said, "%s", outcome.describe(exit)) end
+  if exit.kind ~= "exited" or exit.code ~= 0 then fail(said, "%s", exits.describe(exit)) end
   for line in exported:gmatch("[^\n]+") do
     if line:find("^=%s*%S") then -- an empty one says nothing
       local name, value = line:match("^=([%a_][%w_]*)=(.*)$")
@@ -98,7 +98,7 @@ function M.finish(ctx, group)
   if exit.kind == "exited" and exit.code == 0 then return nil end
   return {
     kind = "teardown", text = called.stderr:sub(-TEXT_LIMIT),
-    message = ("teardown of group %s failed in %s: %s"):format(group.name, ctx.sandbox.id, outcome.describe(exit)),
+    message = ("teardown of group %s failed in %s: %s"):format(group.name, ctx.sandbox.id, exits.describe(exit)),
   }
 end
 

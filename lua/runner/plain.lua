@@ -8,6 +8,7 @@
 
 local bootstrap = require("runner.bootstrap")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local later = require("runner.later")
 local plain_command = require("runner.plain_command")
 local task = require("runner.task")
@@ -129,7 +130,7 @@ local function script(self, text, args, on_done)
     end,
     on_exit = function(_, exit)
       if exit.kind == "exited" and exit.code == 0 then return on_done(nil, table.concat(out)) end
-      on_done(exit.message or err ~= "" and (err:gsub("%s+$", "")) or "status " .. tostring(exit.code or exit.signal))
+      on_done(exit.message or err ~= "" and (err:gsub("%s+$", "")) or exits.describe(exit))
     end,
   })
 end

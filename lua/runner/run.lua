@@ -7,6 +7,7 @@ local discover = require("runner.discover")
 local dispatch = require("runner.dispatch")
 local download = require("runner.download")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local pool = require("runner.pool")
 local preparation = require("runner.preparation")
 local expression = require("runner.select.expression")
@@ -163,8 +164,7 @@ end
 function Run:worker_died(slot, exit)
   if slot.worker == nil and slot.sandbox.lost then return end
   if self.killed or exit.told then return end
-  local how = exit.kind == "signaled" and ("signal %d"):format(exit.signal) or ("status %s"):format(tostring(exit.code))
-  infrastructure(self, ("worker %d ended between tests (%s)"):format(slot.index, how), slot.sandbox.id)
+  infrastructure(self, ("worker %d ended between tests (%s)"):format(slot.index, exits.describe(exit)), slot.sandbox.id)
 end
 
 -- Stopping ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 local uv = require("luv")
 local environment = require("runner.process").environment
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local task = require("runner.task")
 
 local M = {}
@@ -190,10 +191,8 @@ function M.complaint(name, result, timeout)
   local how
   if result.timed_out then
     how = ("did not end within %g s and was killed"):format(timeout)
-  elseif result.signal ~= 0 then
-    how = ("was ended by signal %d"):format(result.signal)
-  elseif result.code ~= 0 then
-    how = ("exited with status %d"):format(result.code)
+  elseif result.signal ~= 0 or result.code ~= 0 then
+    how = exits.verb(result)
   else
     return nil
   end

@@ -3,7 +3,7 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
-local signals = require("runner.signals")
+local exits = require("runner.exits")
 local task = require("runner.task")
 
 local M = {}
@@ -126,19 +126,13 @@ end
 
 local STOPPED = { timeout = "timed_out", cancelled = "cancelled" }
 
-local function describe_exit(exit)
-  if exit.kind == "signaled" then
-    return ("the process was ended by %s while this test ran%s"):format(
-      signals.name(exit.signal), exit.message and ": " .. exit.message or "")
-  end
-  return ("the process exited with status %s while this test ran"):format(tostring(exit.code))
-end
-
 --- The outcome of a test whose process ended before it said how the test went.
 local function outcome_of_exit(item, exit)
   if exit.kind == "lost" then return "lost", { message = exit.message or "the sandbox was lost" } end
   if item.stopped then return STOPPED[item.stopped], {} end
-  return "crashed", { message = describe_exit(exit), exit_code = exit.code, signal = exit.signal }
+  local message = ("the process %s while this test ran%s"):format(exits.verb(exit),
+    exit.signal and exit.message and ": " .. exit.message or "")
+  return "crashed", { message = message, exit_code = exit.code, signal = exit.signal }
 end
 
 --- What the test left running. What tests before it in the same process left is theirs.

@@ -3,6 +3,7 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local hash = require("runner.core.hash")
 local listing = require("runner.sync.listing")
 local manifest = require("runner.sync.manifest")
@@ -236,11 +237,8 @@ function M.initialise(sandbox)
     return function() process:kill() end
   end)
   if exit.kind == "exited" and exit.code == 0 then return end
-  local how = exit.kind == "exited" and ("failed with status %d"):format(exit.code)
-    or exit.kind == "signaled" and ("was ended by signal %d"):format(exit.signal) or tostring(exit.message)
   local said = table.concat(output):gsub("%s+$", "")
-  if said ~= "" then how = how .. ": " .. said:sub(-2000) end
-  errors.raise("provider", "init_command " .. how)
+  errors.raise("provider", ("init_command %s%s"):format(exits.verb(exit), said ~= "" and ": " .. said:sub(-2000) or ""))
 end
 
 return M

@@ -4,6 +4,7 @@
 
 local cjson = require("cjson.safe")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local path = require("runner.path")
 local Stream = require("providers.docker.stream")
 local task = require("runner.task")
@@ -202,8 +203,7 @@ function Container:explain(memory)
     parts[1] = memory and ("the kernel killed it for want of memory (limit %d MiB)"):format(memory >> 20)
       or "the kernel killed it for want of memory"
   elseif code then
-    parts[1] = code > 128 and ("it was ended by signal %d"):format(code - 128)
-      or ("it exited with status %d"):format(code)
+    parts[1] = "it " .. exits.verb({ code = code, signal = code > 128 and code - 128 })
   end
   local words = self.stream and self.stream.stderr:gsub("%s+$", "") or ""
   if words ~= "" then parts[#parts + 1] = "its last output: " .. words end

@@ -6,27 +6,10 @@ local finished = require("spec.support.finished_run")
 local process = require("runner.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
 
 describe("examples/docker", function()
-  local usable, why = dockerd.available()
-  if not usable then
-    pending("needs a daemon: " .. why)
-    return
-  end
-
-  setup(function()
-    uv.os_setenv("RUNNER_STATE_DIR", project.new())
-    task.main(dockerd.start)
-    uv.os_setenv("DOCKER_HOST", dockerd.address())
-    uv.os_setenv("BASE", task.main(dockerd.python))
-  end)
-
-  teardown(function()
-    task.main(dockerd.stop)
-    for _, name in ipairs({ "RUNNER_STATE_DIR", "DOCKER_HOST", "BASE" }) do uv.os_unsetenv(name) end
-    project.remove_all()
-  end)
+  if not dockerd.around(function() uv.os_setenv("BASE", dockerd.python()) end) then return end
+  teardown(function() uv.os_unsetenv("BASE") end)
 
   it("builds its image once and runs the tests in it", async(function()
     local dir = project.new()

@@ -117,6 +117,32 @@ describe("batch, of a reader that says what runs:", function()
     assert.are.equal("exit status 4", heard.results.d.message)
   end))
 
+  it("takes results that come late, when another test runs", agents.with(function(agent)
+    local function late(batch_items, sink)
+      local held, own = {}, setmetatable({}, { __index = sink })
+      function own.finished(...) held[#held + 1] = { ... } end
+      local reader = streaming(batch_items, own)
+      function reader.ended(_, done)
+        for _, result in ipairs(held) do sink.finished(table.unpack(result)) end
+        done()
+      end
+      return reader
+    end
+    local heard, runs = run(agent, { reader = late, streams = true }, items({ "true", "kill -SEGV $$", "true" }))
+    assert.are.same({ "start a", "start b", "passed a", "crashed b", "start c", "passed c" }, heard.words)
+    assert.are.same({ "abc", "c" }, runs)
+  end))
+
+  it("shows what a reader would show of the output", agents.with(function(agent)
+    local function showing(batch_items, sink)
+      local reader = streaming(batch_items, sink)
+      function reader.tail() return "the rest is ours" end
+      return reader
+    end
+    local heard = run(agent, { reader = showing, streams = true }, items({ "exit 3" }))
+    assert.are.equal("the rest is ours", heard.results.a.trace)
+  end))
+
   it("does not believe a process that ends well without a result", agents.with(function(agent)
     local heard = run(agent, { reader = streaming, streams = true }, items({ "true", "exit 0", "true" }))
     assert.are.same({ "passed a", "failed b", "passed c" }, words_of(heard, table.unpack(STATES)))

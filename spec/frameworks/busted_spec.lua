@@ -99,6 +99,8 @@ describe("busted", function()
       local own = reported(dir, "spec/ends_spec.lua", "--filter", name)
       assert.is_nil(next(own), name) -- the process has died before it could report
     end
+    assert.are.equal("the process exited with status 0 while this test ran",
+      find(dir, "attempt_finished", { id = "spec/ends_spec.lua > a process exits without a word" }).message)
 
     local latin = "spec/names_spec.lua > output in Latin-1, with a NUL"
     assert.are.equal("caf\xE9 \0 end\non stderr\n", finished.output(dir, latin))

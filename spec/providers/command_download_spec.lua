@@ -11,11 +11,7 @@ local tree = require("spec.support.tree")
 local COPY = [[echo "$#" >>downloads; shift; for pair; do cp -- "${pair%%:*}" "${pair#*:}"; done]]
 
 describe("download_command", function()
-  before_each(boxes.own_journal)
-  after_each(function()
-    boxes.reset()
-    project.remove_all()
-  end)
+  boxes.around()
 
   --- Runs; returns what was fetched, "TEST ATTEMPT PATH SIZE" each, what was printed, and the project's folder.
   local function run(tests, download, script, settings)

@@ -13,12 +13,7 @@ local runner = require("spec.support.command_line")
 local SLOW = [[echo $$ >creating; while ! test -e go; do sleep 0.02; done; ./create.sh {image_id}]]
 
 describe("providers.command, interrupted", function()
-  before_each(boxes.own_journal)
-  after_each(function()
-    runner.kill_all()
-    boxes.reset()
-    project.remove_all()
-  end)
+  boxes.around()
 
   local function creating(options)
     local dir = boxes.shells('{ "true" }', ("{ create_command = %q, %s }"):format(SLOW, options or ""),

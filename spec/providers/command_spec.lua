@@ -15,11 +15,7 @@ local new, shells, tidy, lines, read = boxes.new, boxes.shells, boxes.tidy, boxe
 local PLAIN = { exec_command = "./exec_without_stdin.sh {sandbox_id} {command}" }
 
 describe("providers.command", function()
-  before_each(boxes.own_journal)
-  after_each(function()
-    boxes.reset()
-    project.remove_all()
-  end)
+  boxes.around()
 
   local function options(more)
     local all = {

@@ -7,7 +7,6 @@ local names_in = require("runner.file").names
 local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
 local tree = require("spec.support.tree")
 
 --- Names that have broken other tools, and a name of 255 bytes.
@@ -66,27 +65,8 @@ local function relay(path)
 end
 
 describe("docker and files:", function()
-  local usable, why = dockerd.available()
-  if not usable then
-    pending("needs a daemon: " .. why)
-    return
-  end
-
   local image
-
-  setup(function()
-    uv.os_setenv("RUNNER_STATE_DIR", project.new())
-    uv.os_setenv("XDG_CACHE_HOME", project.new())
-    task.main(dockerd.start)
-    uv.os_setenv("DOCKER_HOST", dockerd.address())
-    image = task.main(dockerd.busybox)
-  end)
-
-  teardown(function()
-    task.main(dockerd.stop)
-    for _, name in ipairs({ "DOCKER_HOST", "RUNNER_STATE_DIR", "XDG_CACHE_HOME" }) do uv.os_unsetenv(name) end
-    project.remove_all()
-  end)
+  if not dockerd.around(function() image = dockerd.busybox() end) then return end
 
   it("the project goes along by itself, artifacts come back, whatever they are called", async(function()
     local files = {}

@@ -1,13 +1,11 @@
 --- What goes wrong in containers, in whole runs over a real daemon: full disks, no memory, nothing to run a program
 --- with. Each must be said in words that help, and no test may be lost for it.
 
-local uv = require("luv")
 local async = require("spec.support.async")
 local dockerd = require("spec.support.dockerd")
 local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
 
 local PYTEST = '{ max_parallel = 1, framework = require "frameworks.pytest" { paths = { "t" } } }'
 
@@ -36,29 +34,12 @@ local function contains(text, ...)
 end
 
 describe("docker, when things go wrong in containers,", function()
-  local usable, why = dockerd.available()
-  if not usable then
-    pending("needs a daemon: " .. why)
-    return
-  end
-
   local busybox, python, bare
-
-  setup(function()
-    uv.os_setenv("RUNNER_STATE_DIR", project.new())
-    task.main(dockerd.start)
-    uv.os_setenv("DOCKER_HOST", dockerd.address())
-    busybox = ("image = %q"):format(task.main(dockerd.busybox))
-    python = ("image = %q"):format(task.main(dockerd.python))
-    bare = ("image = %q"):format(task.main(dockerd.bare))
-  end)
-
-  teardown(function()
-    task.main(dockerd.stop)
-    uv.os_unsetenv("DOCKER_HOST")
-    uv.os_unsetenv("RUNNER_STATE_DIR")
-    project.remove_all()
-  end)
+  if not dockerd.around(function()
+    busybox = ("image = %q"):format(dockerd.busybox())
+    python = ("image = %q"):format(dockerd.python())
+    bare = ("image = %q"):format(dockerd.bare())
+  end) then return end
 
   local function tmpfs(image, folder, options, more)
     return ("{ %s, host_config = { Tmpfs = { [%q] = %q } }, %s }"):format(image, folder, options, more or "")

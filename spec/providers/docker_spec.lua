@@ -2,14 +2,13 @@
 
 local uv = require("luv")
 local async = require("spec.support.async")
+local boxes = require("spec.support.boxes")
 local dockerd = require("spec.support.dockerd")
 local eventually = require("spec.support.eventually")
-local names_in = require("runner.file").names
 local finished = require("spec.support.finished_run")
 local process = require("runner.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
 
 --- A project whose tests are lines of shell in containers.
 local function new(options, tests, settings, files)
@@ -39,14 +38,8 @@ local function count_events(dir, name)
 end
 
 describe("docker", function()
-  local usable, why = dockerd.available()
-  if not usable then
-    pending("needs a daemon: " .. why)
-    return
-  end
-
-  local state
   local busybox
+  if not dockerd.around(function() busybox = dockerd.busybox() end) then return end
 
   local function docker(fn)
     return async(function()
@@ -54,23 +47,6 @@ describe("docker", function()
       fn()
     end)
   end
-
-  setup(function()
-    state = project.new()
-    uv.os_setenv("RUNNER_STATE_DIR", state)
-    uv.os_setenv("XDG_CACHE_HOME", state) -- `gc --all` leaves the user's alone
-    task.main(dockerd.start)
-    uv.os_setenv("DOCKER_HOST", dockerd.address())
-    busybox = task.main(dockerd.busybox)
-  end)
-
-  teardown(function()
-    task.main(dockerd.stop)
-    uv.os_unsetenv("DOCKER_HOST")
-    uv.os_unsetenv("RUNNER_STATE_DIR")
-    uv.os_unsetenv("XDG_CACHE_HOME")
-    project.remove_all()
-  end)
 
   it("runs tests in containers, one each, and leaves none", docker(function()
     local dir = new(('{ image = %q, env = { WORD = "a  b" } }'):format(busybox),
@@ -138,7 +114,7 @@ describe("docker", function()
     local exit, printed = done:wait(), project.read(dir .. "/printed")
     assert.are.equal(0, exit.code, printed)
     assert.are.same({ passed = 30 }, finished.counts(dir))
-    assert.matches("it was ended by signal 9", printed)
+    assert.matches("it was ended by SIGKILL", printed)
     no_containers()
   end))
 
@@ -153,7 +129,7 @@ describe("docker", function()
     local result = runner(dir, "gc")
     assert.are.equal(0, result.code, result.stderr)
     assert.are.equal("", result.stdout)
-    assert.are.same({}, names_in(state .. "/live"))
+    assert.are.equal(0, boxes.journals())
   end))
 
   local function kill_with_paused(dir)
@@ -194,7 +170,7 @@ describe("docker", function()
     local next_run = new(("{ image = %q }"):format(busybox), '{ "true" }')
     assert.are.equal(0, runner(next_run, "run").code)
     no_containers()
-    assert.are.same({}, names_in(state .. "/live"))
+    assert.are.equal(0, boxes.journals())
   end))
 
   it("keeps containers for the next run when asked to, until the options change", docker(function()
@@ -246,7 +222,7 @@ describe("docker", function()
   end))
 
   it("keeps the contract of providers", docker(function()
-    local result = runner(state, "provider", "test", "docker", "--option", "image=" .. busybox)
+    local result = runner(project.new(), "provider", "test", "docker", "--option", "image=" .. busybox)
     assert.are.equal(0, result.code, result.stdout .. result.stderr)
     assert.matches("0 fail, 0 absent", result.stdout)
   end))

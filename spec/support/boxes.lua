@@ -2,8 +2,10 @@
 
 local uv = require("luv")
 local assert = require("luassert")
+local busted = require("busted")
 local names_in = require("runner.file").names
 local project = require("spec.support.project")
+local runner = require("spec.support.command_line")
 
 local M = {}
 
@@ -51,9 +53,16 @@ function M.lines(path)
   return select(2, (project.read(path) or ""):gsub("\n", ""))
 end
 
---- Gives the runners of this spec a journal of their own; undone by `project.remove_all` and `reset`.
-function M.own_journal() uv.os_setenv("RUNNER_STATE_DIR", project.new({})) end
-function M.reset() uv.os_unsetenv("RUNNER_STATE_DIR") end
+--- Gives the runners of each test of a `describe` a journal of their own; what a test has started or made is gone
+--- after it.
+function M.around()
+  busted.before_each(function() uv.os_setenv("RUNNER_STATE_DIR", project.new()) end)
+  busted.after_each(function()
+    runner.kill_all()
+    uv.os_unsetenv("RUNNER_STATE_DIR")
+    project.remove_all()
+  end)
+end
 
 --- How many runs' journals there are.
 function M.journals()

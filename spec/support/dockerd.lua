@@ -1,9 +1,11 @@
---- A real Docker daemon for the specs: one of our own, with its own folders and socket, started by `dockerd.start()`
---- and stopped by `dockerd.stop()`. Images come from this machine: busybox, and this machine's Python with pytest.
+--- A real Docker daemon for the specs: one of our own, with its own folders and socket, that runs while the tests of a
+--- `describe` do (`dockerd.around`). Images come from this machine: busybox, and this machine's Python with pytest.
 
 local uv = require("luv")
+local busted = require("busted")
 local http = require("runner.http")
 local process = require("runner.process")
+local project = require("spec.support.project")
 local task = require("runner.task")
 
 local M = {}
@@ -20,15 +22,13 @@ local function find(name)
   end
 end
 
---- Is all there that `start` needs?
----@return boolean
----@return string? why not
-function M.available()
-  if uv.getuid() ~= 0 then return false, "dockerd needs root" end
+--- What `start` needs and is not there.
+---@return string?
+local function missing()
+  if uv.getuid() ~= 0 then return "dockerd needs root" end
   for _, name in ipairs({ "dockerd", "busybox" }) do
-    if not find(name) then return false, name .. " is not installed" end
+    if not find(name) then return name .. " is not installed" end
   end
-  return true
 end
 
 --- The address for DOCKER_HOST.
@@ -48,10 +48,8 @@ local function shell(line, ...)
   return result.stdout
 end
 
---- Starts the daemon unless it runs.
 ---@async
-function M.start()
-  if daemon then return end
+local function start()
   local folder = assert(uv.fs_mkdtemp("/tmp/runner-dockerd-XXXXXX"))
   local log = assert(uv.fs_open(folder .. "/log", "w", 384))
   local gone = task.event()
@@ -177,7 +175,7 @@ end
 
 --- Stops the daemon and removes its files.
 ---@async
-function M.stop()
+local function stop()
   if not daemon then return end
   daemon.handle:ref()
   if not daemon.gone:is_set() then
@@ -192,6 +190,30 @@ function M.stop()
     grep -o " $1/[^ ]*" /proc/mounts | sort -r | while read -r at; do umount -l "$at" || true; done
     rm -rf "$1"]], daemon.folder)
   daemon, images = nil, {}
+end
+
+--- Gives the tests of a `describe` the daemon at DOCKER_HOST, and a journal and a cache of their own. Where it cannot
+--- run they are pending.
+---@param prepare fun() makes images; may await
+---@return boolean is_usable
+function M.around(prepare)
+  local why = missing()
+  if why then
+    busted.pending("needs a daemon: " .. why)
+    return false
+  end
+  busted.setup(function()
+    for _, name in ipairs({ "RUNNER_STATE_DIR", "XDG_CACHE_HOME" }) do uv.os_setenv(name, project.new()) end
+    task.main(start)
+    uv.os_setenv("DOCKER_HOST", M.address())
+    task.main(prepare)
+  end)
+  busted.teardown(function()
+    task.main(stop)
+    for _, name in ipairs({ "RUNNER_STATE_DIR", "XDG_CACHE_HOME", "DOCKER_HOST" }) do uv.os_unsetenv(name) end
+    project.remove_all()
+  end)
+  return true
 end
 
 return M

@@ -3,6 +3,7 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local hash = require("runner.core.hash")
 local system = require("runner.core.system")
 local task = require("runner.task")
@@ -64,7 +65,7 @@ local function ask(self)
   if exit.kind == "exited" and exit.code == 127 then
     errors.raise("transport", "the sandbox has no find or no stat: nothing is downloaded")
   end
-  errors.raise("transport", "cannot list files: " .. tostring(exit.message or exit.code or exit.signal))
+  errors.raise("transport", "cannot list files: " .. exits.describe(exit))
 end
 
 local function matches(self, name)

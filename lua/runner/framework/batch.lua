@@ -21,7 +21,7 @@ local DUMP_S = 1 -- for a process to say where it hangs
 ---@field command fun(items: runner.Item[]): table what ctx.spawn takes: argv, env, cwd …
 ---@field reader fun(items: runner.Item[], sink: runner.BatchSink): runner.BatchReader
 ---@field fits? fun(items: runner.Item[], item: runner.Item): boolean may `item` go into one command with `items`?
----@field streams? boolean the reader says which test runs (default: it knows only at the end)
+---@field streams? boolean the reader says which test runs (default: it may know only at the end)
 ---@field dump? integer signal at which a process writes where it hangs, before it is ended
 ---@field size? fun(item: runner.Item): integer bytes that the item takes in the command line (default: those of its id)
 ---@field turn? fun(go: fun(leave: fun())) calls `go` when the command may run; `leave` is called at its end
@@ -106,8 +106,9 @@ local function sink_of(self, run)
   end
   function sink.finished(item, result)
     if not run.open[item] then return end
-    sink.started(item)
-    run.open[item], run.current = nil, nil
+    if not self.begun[item] then sink.started(item) end -- else its result may be late, and another runs
+    run.open[item] = nil
+    if run.current == item then run.current = nil end
     run.told = true
     self.alone[item] = nil
     self.report.finished(item, result)
@@ -118,9 +119,14 @@ local function sink_of(self, run)
   return sink
 end
 
+local function said_by(run)
+  return run.reader.tail and run.reader.tail() or run.tail:text()
+end
+
 --- The result of a test that had the process to itself and of which nothing was told.
 local function verdict(run, exit)
-  local result = run.reader.explain and run.reader.explain(exit, run.tail:text())
+  local said = said_by(run)
+  local result = run.reader.explain and run.reader.explain(exit, said)
   if result then return result end
   result = outcome.of_exit(exit)
   if run.idle then
@@ -128,7 +134,6 @@ local function verdict(run, exit)
   elseif result.status == "passed" then
     result.status, result.message = "failed", "the process ended well but gave no result for this test"
   end
-  local said = run.tail:text()
   result.trace = said:find("%S") and said or nil
   return result
 end
@@ -175,7 +180,7 @@ local function tell_of_end(self, run, exit, done)
     self.report.problem({ kind = "leak", id = id, message = "left running: " .. leak.command })
   end
   if run.idle and done then
-    self.report.problem({ kind = "teardown", text = run.reader.tail and run.reader.tail() or run.tail:text(),
+    self.report.problem({ kind = "teardown", text = said_by(run),
       message = ("a process did not end within %g s after its last test and was stopped"):format(run.idle) })
   end
 end

@@ -1,7 +1,7 @@
 --- One command in a sandbox, waited for, its output in memory: how frameworks discover, build and look around.
 
 local errors = require("runner.errors")
-local outcome = require("runner.framework.outcome")
+local exits = require("runner.exits")
 local task = require("runner.task")
 
 local M = {}
@@ -58,7 +58,7 @@ function M.check(called, what)
     errors.raise("config", ("%s did not end in time and was stopped"):format(what))
   elseif exit.kind ~= "exited" or exit.code ~= 0 then
     local said = called.stderr:find("%S") and called.stderr or called.stdout:sub(-ERR_KEPT)
-    errors.raise("config", ("%s failed: %s%s"):format(what, outcome.describe(exit),
+    errors.raise("config", ("%s failed: %s%s"):format(what, exits.describe(exit),
       said:find("%S") and "\n" .. said:gsub("%s+$", "") or ""))
   end
   return called.stdout

@@ -2,6 +2,7 @@
 --- its queue, so that a finished one is followed by the next without a round trip.
 
 local batch = require("runner.framework.batch")
+local exits = require("runner.exits")
 local outcome = require("runner.framework.outcome")
 
 local M = {}
@@ -46,7 +47,7 @@ local function read_result(sink, reader, exit)
     end
   elseif result.status ~= "failed" and by_exit.status ~= "passed" then
     by_exit.message = ("the test %s, but then its process ended badly: %s")
-      :format(result.status == "skipped" and "was skipped" or "passed", outcome.describe(exit))
+      :format(result.status == "skipped" and "was skipped" or "passed", exits.describe(exit))
     result = by_exit
   end
   for _, name in ipairs({ "cpu", "memory", "leaks", "exit_code" }) do result[name] = by_exit[name] end

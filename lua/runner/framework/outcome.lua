@@ -1,19 +1,8 @@
 --- What the end of a process says of the test that it ran.
 
-local signals = require("runner.signals")
+local exits = require("runner.exits")
 
 local M = {}
-
---- "exit status 3", "ended by SIGSEGV", "execve /x: No such file or directory".
----@param exit runner.Exit
----@return string
-function M.describe(exit)
-  local how
-  if exit.kind == "exited" then how = ("exit status %d"):format(exit.code) end
-  if exit.kind == "signaled" then how = "ended by " .. signals.name(exit.signal) end
-  if not exit.message or exit.message == "" then return how or exit.kind end
-  return how and ("%s: %s"):format(how, exit.message) or exit.message
-end
 
 --- The result of a test that had a process to itself, whose exit status is the verdict.
 ---@param exit runner.Exit
@@ -27,12 +16,12 @@ function M.of_exit(exit)
     result.status, result.message = "timed_out", "the provider's limit of time has passed"
   elseif exit.kind == "exited" then
     result.exit_code = exit.code
-    if exit.code ~= 0 then result.status, result.message = "failed", M.describe(exit) end
+    if exit.code ~= 0 then result.status, result.message = "failed", exits.describe(exit) end
   elseif exit.kind == "signaled" then
     result.status, result.signal = "crashed", exit.signal
-    result.message = M.describe(exit)
+    result.message = exits.describe(exit)
   else
-    result.status, result.message = exit.kind == "lost" and "lost" or "failed", M.describe(exit)
+    result.status, result.message = exit.kind == "lost" and "lost" or "failed", exits.describe(exit)
   end
   return result
 end

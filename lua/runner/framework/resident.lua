@@ -14,7 +14,7 @@
 
 local uv = require("luv")
 local channel = require("runner.framework.channel")
-local outcome = require("runner.framework.outcome")
+local exits = require("runner.exits")
 local task = require("runner.task")
 local unit = require("runner.framework.unit")
 
@@ -187,7 +187,7 @@ end
 local function complain(self, peer, exit)
   local fatal = peer.fatal
   local message = fatal and fatal.message or peer.late and ("it did not start within %d s"):format(START_LIMIT_S)
-    or outcome.describe(exit)
+    or exits.describe(exit)
   self.report.problem({
     kind = "infrastructure", text = fatal and fatal.text ~= "" and fatal.text or peer.tail ~= "" and peer.tail or nil,
     message = ("%s cannot run tests: %s"):format(self.spec.name, message),
@@ -219,7 +219,7 @@ local function exited(self, peer, exit)
   stop_clock(self)
   if self.on_end then
     if not peer.closing then self.report.problem({ kind = "teardown", message = ("%s: %s"):format(self.spec.name,
-      outcome.describe(exit)) }) end
+      exits.describe(exit)) }) end
     return self.on_end()
   end
   if exit.kind == "lost" then return self.report.exited(exit) end
@@ -235,7 +235,7 @@ local function exited(self, peer, exit)
   end
   self.report.problem({
     kind = "teardown", text = peer.tail:find("%S") and peer.tail or nil,
-    message = ("%s ended between two files: %s"):format(self.spec.name, outcome.describe(exit)),
+    message = ("%s ended between two files: %s"):format(self.spec.name, exits.describe(exit)),
   })
   run_next(self)
 end

@@ -18,6 +18,7 @@ local batch = require("runner.framework.batch")
 local call = require("runner.framework.call")
 local channel = require("runner.framework.channel")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local helper = require("runner.framework.helper")
 local mark = require("runner.mark")
 local outcome = require("runner.framework.outcome")
@@ -168,7 +169,7 @@ function M.reader(border, items, sink, options)
     end
     if exit.kind == "exited" and exit.code ~= 0 and not failed and #outsides == 0 and not next(open) then
       tell({ kind = "teardown", text = tail:text(),
-        message = ("%s ended badly (%s) although no test failed"):format(options.tool, outcome.describe(exit)) })
+        message = ("%s ended badly (%s) although no test failed"):format(options.tool, exits.describe(exit)) })
     end
     done()
   end
@@ -178,10 +179,10 @@ function M.reader(border, items, sink, options)
     if result.status == "failed" or result.status == "passed" then
       if running then
         result.status = "crashed"
-        result.message = ("the process ended (%s) while this test ran"):format(outcome.describe(exit))
+        result.message = ("the process %s while this test ran"):format(exits.verb(exit))
       else
         result.status = "failed"
-        result.message = ("%s ended (%s) and did not run this test%s"):format(options.tool, outcome.describe(exit),
+        result.message = ("%s ended (%s) and did not run this test%s"):format(options.tool, exits.describe(exit),
           bye and "; is it still there?" or "")
       end
     end
@@ -250,7 +251,7 @@ local function diagnose(ctx, spec, shown, exit, text)
       (text:gsub("%s+$", ""))))
   end
   return { kind = "collection", text = text,
-    message = ("%s ended (%s) while it collected the %s"):format(shown, outcome.describe(exit), spec.tests) }
+    message = ("%s ended (%s) while it collected the %s"):format(shown, exits.describe(exit), spec.tests) }
 end
 
 --- The session of a framework whose tool loads a helper of ours.

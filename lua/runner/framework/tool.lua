@@ -1,7 +1,7 @@
 --- What to say of a program that the tests need and that cannot be started.
 
 local errors = require("runner.errors")
-local outcome = require("runner.framework.outcome")
+local exits = require("runner.exits")
 
 local M = {}
 
@@ -28,7 +28,7 @@ end
 ---@return string
 function M.missing(ctx, exit, about, said)
   local text = said and said:find("%S") and "\n" .. said:gsub("%s+$", "") or ""
-  return ("cannot run %s (%s): install %s%s%s%s"):format(about.program, outcome.describe(exit), about.install,
+  return ("cannot run %s (%s): install %s%s%s%s"):format(about.program, exits.describe(exit), about.install,
     M.where(ctx), about.set and ", or set " .. about.set or "", text)
 end
 

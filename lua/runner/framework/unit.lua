@@ -1,7 +1,7 @@
 --- A unit of tests (a file) that a process of ours runs, and what it tells of them (see runner.framework.resident for
 --- the messages). Pure bookkeeping: which tests have started, which have a verdict, and who is to blame when all ends.
 
-local signals = require("runner.signals")
+local exits = require("runner.exits")
 
 local M = {}
 
@@ -138,8 +138,7 @@ end
 ---@param where string what happened then
 ---@return table result
 function M.crash(death, where)
-  local how = death.signal and "the process was ended by " .. signals.name(death.signal)
-    or death.code and ("the process exited with status %d"):format(death.code) or death.message
+  local how = (death.signal or death.code) and "the process " .. exits.verb(death) or death.message
   return {
     status = "crashed", exit_code = death.code, signal = death.signal,
     message = ("%s while %s"):format(how, where), trace = death.trace and death.trace:find("%S") and death.trace or nil,

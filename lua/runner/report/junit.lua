@@ -10,10 +10,10 @@
 
 local attempt_log = require("runner.attempt_log")
 local cjson = require("cjson.safe")
+local exits = require("runner.exits")
 local files = require("runner.file")
 local path = require("runner.path")
 local retry = require("runner.retry")
-local signals = require("runner.signals")
 local junit_file = require("runner.report.junit_file")
 local spill = require("runner.report.spill")
 local verdict = require("runner.verdict")
@@ -153,10 +153,9 @@ function handlers.attempt_finished(self, event)
   record.cancelled = event.status == "cancelled"
   if not retry.FAILURE[event.status] then return end
   record.failures = record.failures or {}
-  local signal = signals.name(event.signal)
   table.insert(record.failures, self.details:put(json.encode({
     type = types[event.status] or event.type and string_of(event.type) or "failure",
-    message = cut(event.message or (signal and "ended by " .. signal)),
+    message = cut(event.message or exits.describe({ signal = event.signal })),
     trace = string_of(event.trace or event.message),
     time = event.duration,
     out = output_of(event),

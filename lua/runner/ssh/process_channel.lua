@@ -5,6 +5,7 @@
 
 local uv = require("luv")
 local errors = require("runner.errors")
+local exits = require("runner.exits")
 local task = require("runner.task")
 
 local M = {}
@@ -85,8 +86,8 @@ local function settle(self)
     self.error = explain(self)
   end
   if self.process_signal ~= 0 and not self.closed then
-    self.error = errors.new("transport", ("the ssh process of %s was killed by signal %d"):format(
-      self.target.where, self.process_signal), { host = self.target.where, code = "ECONNRESET" })
+    self.error = errors.new("transport", ("the ssh process of %s %s"):format(self.target.where,
+      exits.verb({ signal = self.process_signal })), { host = self.target.where, code = "ECONNRESET" })
   end
   self.room:set(true)
   self.ready:set(true)

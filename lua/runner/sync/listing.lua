@@ -2,6 +2,7 @@
 --- submodules too), else all but what is known to be nobody's code.
 
 local uv = require("luv")
+local exits = require("runner.exits")
 local process = require("runner.process")
 local system = require("runner.core.system")
 local task = require("runner.task")
@@ -76,7 +77,7 @@ local function git(folder, ...)
     task.checkpoint()
     return nil, "git is not installed"
   elseif result.code ~= 0 then
-    return nil, result.stderr:match("[^\n]+") or ("git ls-files failed with status %d"):format(result.code)
+    return nil, result.stderr:match("[^\n]+") or "git ls-files " .. exits.verb(result)
   end
   return result.stdout
 end

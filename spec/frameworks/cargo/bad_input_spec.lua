@@ -156,7 +156,7 @@ describe("frameworks.cargo, of bad input,", function()
     assert.are.equal("test lies ... FAILED\nok\nfailures:\n\n", finished.output(dir, "sample$passes"))
     cargo.configure(dir)
     cargo.run(dir, "exits")
-    assert.are.equal("the process ended with status 0 before the test had ended",
+    assert.are.equal("the process exited with status 0 before the test had ended",
       finished.find(dir, "attempt_finished", { id = "sample$exits" }).message)
   end))
 

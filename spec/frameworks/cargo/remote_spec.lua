@@ -8,30 +8,10 @@ local dockerd = require("spec.support.dockerd")
 local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
-local task = require("runner.task")
 
 describe("frameworks.cargo, in containers,", function()
-  local usable, why = dockerd.available()
-  if not usable then
-    pending("needs a daemon: " .. why)
-    return
-  end
-
   local image
-
-  setup(function()
-    uv.os_setenv("RUNNER_STATE_DIR", project.new())
-    task.main(dockerd.start)
-    uv.os_setenv("DOCKER_HOST", dockerd.address())
-    image = task.main(dockerd.busybox)
-  end)
-
-  teardown(function()
-    task.main(dockerd.stop)
-    uv.os_unsetenv("DOCKER_HOST")
-    uv.os_unsetenv("RUNNER_STATE_DIR")
-    cargo.reset()
-  end)
+  if not dockerd.around(function() image = dockerd.busybox() end) then return end
 
   --- Containers with nothing but a shell and this machine's C library.
   local function configure(dir, options, settings)
@@ -124,11 +104,7 @@ describe("frameworks.cargo, in containers,", function()
 end)
 
 describe("frameworks.cargo, where no agent can run,", function()
-  before_each(boxes.own_journal)
-  after_each(function()
-    boxes.reset()
-    cargo.reset()
-  end)
+  boxes.around()
 
   it("builds and runs by plain commands", async(function()
     cargo.need(pending)

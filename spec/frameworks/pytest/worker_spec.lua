@@ -109,7 +109,7 @@ describe("a pytest worker", function()
     assert.are.equal("passed", first.run("test_2").result.status)
     local second = bench:worker(1)
     assert.are.equal("passed", second.run("test_1").result.status)
-    contains(bench:logged(), "signal 9")
+    contains(bench:logged(), "was ended by SIGKILL")
   end))
 
   it("collects for itself when threads run after collection",

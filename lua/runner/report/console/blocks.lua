@@ -1,7 +1,7 @@
 -- What is printed below the line of a failed attempt: its trace and output, indented, made safe.
 
 local attempt_log = require("runner.attempt_log")
-local signals = require("runner.signals")
+local exits = require("runner.exits")
 local stacks = require("runner.report.console.stacks")
 local text = require("runner.text")
 
@@ -45,11 +45,8 @@ function M.failure(style, attempt, options)
   local log = attempt.log and (options.folder and options.folder .. "/" or "") .. attempt.log
   local stdout = options.output and attempt_log.text(attempt.stdout, log) or ""
   local stderr = options.output and attempt_log.text(attempt.stderr, log) or ""
-  local trace, said = attempt.trace, attempt.message
+  local trace, said = attempt.trace, attempt.message or exits.describe({ signal = attempt.signal })
   if trace and (stdout:find(trace, 1, true) or stderr:find(trace, 1, true)) then trace = nil end -- said once
-  if not said and signals.name(attempt.signal) then
-    said = "ended by " .. signals.name(attempt.signal)
-  end
   local parts = {
     M.block(style, trace and "trace", trace or said or "", "red"),
     M.block(style, "stdout", stdout), M.block(style, "stderr", stderr),
