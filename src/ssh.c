@@ -39,6 +39,7 @@ struct session {
   bool established; /* before that, libssh2 does not know the socket */
   bool started;     /* a command was: from then on the host sends without delay */
   bool dead;        /* being freed: the socket callbacks fail at once */
+  bool deaf;        /* what comes stays in the socket for now */
   lua_Integer received;
   unsigned char *to_sign; /* what the key agent has to sign, on its way to Lua */
   size_t to_sign_size;
@@ -62,6 +63,7 @@ struct channel {
 static ssize_t receive(libssh2_socket_t fd, void *buffer, size_t size, int flags, void **abstract) {
   struct session *session = *abstract;
   if (session->dead) return 0;
+  if (session->deaf) return -EAGAIN;
   ssize_t count = recv(fd, buffer, size, flags);
   if (count < 0) return errno == EWOULDBLOCK || errno == EINTR ? -EAGAIN : -errno;
   session->received += count;
@@ -422,13 +424,23 @@ static struct channel *check_channel(lua_State *L) {
   return channel;
 }
 
+/* exec(command) -> true. While it waits for the host's answer, libssh2 takes the answer that it finds on the socket for
+ * this channel's, and fails if it is another's (_libssh2_packet_requirev returns -1 then). So all that has come is put
+ * into its queue first, by a read of what this channel cannot have yet, and nothing more is read meanwhile. */
 static int channel_exec(lua_State *L) {
   struct channel *channel = check_channel(L);
+  struct session *session = channel->session;
   size_t size;
   const char *command = luaL_checklstring(L, 2, &size);
+  if (!session->half_sent) {
+    ssize_t count = libssh2_channel_read_stderr(channel->raw, session->buffer, 1);
+    if (count < 0 && count != LIBSSH2_ERROR_EAGAIN) return fail_ssh(L, session, (int)count);
+  }
+  session->deaf = true;
   int code = libssh2_channel_process_startup(channel->raw, "exec", 4, command, (unsigned)size);
-  if (code == 0) channel->session->started = true;
-  return done(L, channel->session, code);
+  session->deaf = false;
+  if (code == 0) session->started = true;
+  return done(L, session, code);
 }
 
 /* read(stream: 0 stdout, 1 stderr) -> bytes | nil, message, code; code "EOF" at the end of both. */

@@ -14,7 +14,7 @@ local function destination(hop)
   return hop:find("^ssh://") and hop or "ssh://" .. hop
 end
 
---- Starts the jump. The caller owns `fd`.
+--- Starts the jump. The caller owns `fd`, and after `close` calls `reap`, after which all that ssh said is known.
 ---@param target runner.ssh.Target with `proxy_jump`, several hops separated by commas
 ---@param config_file string?
 ---@return { fd: integer, close: fun(), reap: async fun(), said: fun(): string } jump `said`: what ssh complained about
@@ -38,7 +38,7 @@ function M.start(target, config_file)
   local stderr = uv.new_pipe(false)
   local said = ""
   local process, pid
-  local gone = task.event()
+  local gone, silent = task.event(), task.event()
   process, pid = uv.spawn("ssh", {
     args = args, stdio = { pair[2], pair[2], stderr }, detached = true,
   }, function()
@@ -56,22 +56,27 @@ function M.start(target, config_file)
   stderr:read_start(function(_, bytes)
     if bytes then
       said = (said .. bytes):sub(-TAIL)
-    elseif not stderr:is_closing() then
+    else
       stderr:close()
+      silent:set(true)
     end
   end)
   return {
     fd = pair[1],
     said = function() return (said:gsub("%s+$", "")) end,
     close = function()
-      if not stderr:is_closing() then stderr:close() end
       if not process:is_closing() then process:kill("sigterm") end
     end,
     reap = function()
       task.shield(function()
-        if task.deadline(GRACE, function() gone:wait() end) then return end
-        if not process:is_closing() then process:kill("sigkill") end
-        gone:wait()
+        if not task.deadline(GRACE, function() gone:wait() end) then
+          if not process:is_closing() then process:kill("sigkill") end
+          gone:wait()
+        end
+        -- A process of its own (ProxyCommand) may have its stderr for longer.
+        task.deadline(GRACE, function() silent:wait() end)
+        if not stderr:is_closing() then stderr:close() end
+        silent:set(true)
       end)
     end,
   }

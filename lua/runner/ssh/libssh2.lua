@@ -87,8 +87,9 @@ local function shake_hands(connection, target, hop)
       message:gsub("^the connection to %S+ was lost: ", ""),
       not core.rsa_sha2 and ": a host that has only an RSA key needs libssh2 1.11" or "")
   end
-  local said = hop and hop.said() or ""
   if hop then
+    hop.reap()
+    local said = hop.said()
     fail(target, code, "cannot connect to %s through %s: %s", target.where, target.proxy_jump,
       said ~= "" and said or message)
   end
