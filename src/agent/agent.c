@@ -35,6 +35,7 @@ enum {
   FAREWELL_MS = 500,
   GATHER_US = 1000,
   GATHER_BYTES = 16 << 10,
+  HOLD_MS = 5,
 };
 
 struct agent agent;
@@ -69,7 +70,25 @@ void agent_fail(const char *format, ...) {
   agent.over = failed = true;
 }
 
+/* The host is not waiting for what was written since `out` was `before` bytes long. */
+void agent_can_wait(size_t before) {
+  if (before == agent.out_can_wait) agent.out_can_wait = buffer_length(&agent.out);
+}
+
+/* How many ms longer all of the output may wait for company; 0: it goes now. */
+static int64_t patience(void) {
+  static int64_t since;
+  size_t size = buffer_length(&agent.out);
+  bool can_wait = size > 0 && size == agent.out_can_wait && size < GATHER_BYTES;
+  if (can_wait && since == 0) since = agent.now_ms;
+  int64_t left = can_wait ? since + HOLD_MS - agent.now_ms : 0;
+  if (left > 0) return left;
+  since = 0;
+  return 0;
+}
+
 static void flush(void) {
+  agent.out_can_wait = 0;
   while (writable && buffer_length(&agent.out) > 0) {
     size_t size = buffer_length(&agent.out);
     ssize_t put = write(STDOUT_FILENO, agent.out.data + agent.out.head, size);
@@ -383,7 +402,8 @@ static void turn(void) {
   bool syncing = sync_turn(); /* both have their turn, whatever the other says */
   bool working = artifact_turn() || syncing;
   size_t said = buffer_length(&agent.out);
-  flush();
+  int64_t held = patience();
+  if (!held) flush();
   commands_bury();
   if (agent.over) return;
   bool hear = readable && buffer_length(&agent.out) < OUT_STOP;
@@ -391,6 +411,7 @@ static void turn(void) {
   int64_t wait = next < 0 ? -1 : next - agent.now_ms;
   if (hear || more) wait = 0;
   if (wait > 60000) wait = 60000;
+  if (held && (wait < 0 || wait > held)) wait = held;
   gather(wait, said);
   int count = epoll_wait(agent.epoll, events, 64, (int)(wait < 0 && next >= 0 ? 0 : wait));
   agent.now_ms = monotonic_us() / 1000;

@@ -79,6 +79,7 @@ struct command {
 struct agent {
   int epoll, null;
   struct buffer out;
+  size_t out_can_wait; /* bytes at its head that the host is not waiting for */
   bool over;
   int64_t now_ms; /* monotonic, taken once per turn */
   char *run_id;
@@ -95,6 +96,7 @@ enum { OUT_HIGH = 1 << 20 }; /* with so much unsent output, pipes are left alone
 void agent_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int64_t monotonic_us(void);
 void agent_done(uint32_t id, int error, const char *path, size_t size); /* DONE */
+void agent_can_wait(size_t before);
 bool agent_watch(int fd, struct source *source, uint32_t events);
 
 /* command.c: from SPAWN to EXIT */

@@ -98,8 +98,15 @@ void command_close_handed(struct command *c) {
   c->handed[0] = c->handed[1] = c->handed[2] = -1;
 }
 
+/* The next command of a lane starts without the host, which may hear of several at once: each time it wakes, it takes a
+ * processor from the tests. */
+static void tell_in_time(const struct command *c, size_t before) {
+  if (c->lane && c->lane_next) agent_can_wait(before);
+}
+
 static void write_exit(struct command *c, uint8_t kind, uint32_t code, const char *message) {
   struct buffer *out = &agent.out;
+  size_t before = buffer_length(out);
   struct rusage *usage = &c->usage;
   size_t frame = frame_begin(out, AGENT_EXIT, c->id);
   put_u8(out, kind);
@@ -117,6 +124,7 @@ static void write_exit(struct command *c, uint8_t kind, uint32_t code, const cha
     put_str(out, c->leaks[i].test, strlen(c->leaks[i].test));
   }
   frame_end(out, frame);
+  tell_in_time(c, before);
 }
 
 /* Takes the command out of its lane; if it was the first there, the next one is due. */
@@ -187,10 +195,11 @@ void command_running(struct command *c, pid_t pid) {
   c->pid = pid;
   c->pid_next = by_pid[(unsigned)pid % BUCKETS];
   by_pid[(unsigned)pid % BUCKETS] = c;
-  size_t frame = frame_begin(&agent.out, AGENT_STARTED, c->id);
+  size_t before = buffer_length(&agent.out), frame = frame_begin(&agent.out, AGENT_STARTED, c->id);
   put_u32(&agent.out, (uint32_t)pid);
   put_u64(&agent.out, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
   frame_end(&agent.out, frame);
+  tell_in_time(c, before);
   stream_write(&c->streams[STREAM_STDIN]);
   stream_write(&c->streams[STREAM_CONTROL]);
 }

@@ -14,22 +14,20 @@ local QUANTILE = 0.6
 local RANK = 0.85 -- weight of each sample against the next newer one
 local HALF_LIFE_S = 30 * 86400
 
---- The smallest value below or at which lies this part of the weight.
----@param values number[] sorted on return, as are the weights
----@param weights number[]
----@param q number
----@return number
-function M.quantile(values, weights, q)
-  local total = 0
-  for i = 1, #values do -- few: by insertion
+--- Sorts values, few of them, and their weights with them, by insertion.
+local function sort(values, weights)
+  for i = 2, #values do
     local value, weight, at = values[i], weights[i], i
-    total = total + weight
     while at > 1 and values[at - 1] > value do
       values[at], weights[at] = values[at - 1], weights[at - 1]
       at = at - 1
     end
     values[at], weights[at] = value, weight
   end
+end
+
+--- The smallest of the sorted values below or at which lies this part of the weight.
+local function quantile(values, weights, total, q)
   local sum = 0
   for i = 1, #values do
     sum = sum + weights[i]
@@ -63,25 +61,35 @@ local function merge(lists)
   return merged
 end
 
---- The values of samples, newest first, and their weights.
+local ages = { newest = nil } -- weights by run, as long as the newest of them is the same
+
+local function weight_by_age(token, newest)
+  if ages.newest ~= newest then ages = { newest = newest } end
+  local weight = ages[token]
+  if not weight then
+    weight = 0.5 ^ (math.max(0, format.time_of(newest) - format.time_of(token)) / HALF_LIFE_S)
+    ages[token] = weight
+  end
+  return weight
+end
+
+--- The values of samples, sorted, their weights, and the sum of these.
 ---@param lists any[][] run, seconds, …, oldest first
 ---@param speeds table<string, number> of runs and places that are not as fast as the reference
 ---@return number[] values
 ---@return number[] weights
-function M.weigh(lists, speeds)
+---@return number total
+local function weigh(lists, speeds)
   local list = #lists == 1 and lists[1] or merge(lists)
-  local values, weights, newest = {}, {}, nil
-  local token, by_age, by_rank = nil, 1, 1
+  local values, weights, newest, by_rank, total = {}, {}, list[#list - 1], 1, 0
   for i = #list - 1, 1, -2 do
-    if list[i] ~= token then
-      token = list[i]
-      newest = newest or format.time_of(token)
-      by_age = 0.5 ^ (math.max(0, newest - format.time_of(token)) / HALF_LIFE_S)
-    end
-    values[#values + 1], weights[#weights + 1] = list[i + 1] / (speeds[token] or 1), by_age * by_rank
-    by_rank = by_rank * RANK
+    local token, n = list[i], #values + 1
+    local weight = weight_by_age(token, newest) * by_rank
+    values[n], weights[n] = list[i + 1] / (speeds[token] or 1), weight
+    by_rank, total = by_rank * RANK, total + weight
   end
-  return values, weights
+  sort(values, weights)
+  return values, weights, total
 end
 
 --- A test that was stopped at its limit would have taken longer: no less than when it is not stopped.
@@ -94,8 +102,8 @@ local function at_least(list, seconds)
 end
 
 local function quantiles(lists, speeds)
-  local values, weights = M.weigh(lists, speeds)
-  return M.quantile(values, weights, QUANTILE), M.quantile(values, weights, 0.95)
+  local values, weights, total = weigh(lists, speeds)
+  return quantile(values, weights, total, QUANTILE), quantile(values, weights, total, 0.95)
 end
 
 local function expected(test, speeds)
@@ -131,8 +139,8 @@ end
 ---@param samples any[] run, seconds, …
 ---@return number
 function M.of_cost(samples)
-  local values, weights = M.weigh({ samples }, {})
-  return M.bounded(M.quantile(values, weights, QUANTILE))
+  local values, weights, total = weigh({ samples }, {})
+  return M.bounded(quantile(values, weights, total, QUANTILE))
 end
 
 return M
