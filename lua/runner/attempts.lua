@@ -155,7 +155,7 @@ end
 function Attempts:finished(item, status, result, where, stopping)
   local record = self.records[item.id]
   local summary = item.log and item.log:close() or {}
-  record.is_running = false
+  record.is_running = nil
   record.failures = record.failures + (result.reruns or 0) -- by the framework itself, within the attempt
   local state = decide(self, record, status, stopping)
   local event = {

@@ -37,6 +37,7 @@ end
 ---@param ... string the arguments after the program's name
 ---@return integer exit status
 return function(...)
+  collectgarbage("setpause", 180) -- percent (default: 200): of many tests most is kept to the end
   local status
   if ... == "lua" and select("#", ...) > 1 then
     status = run_script(select(2, ...))

@@ -10,11 +10,12 @@ local OVERDUE, OVERDUE_S = 1.5, 1
 local START_S = { ["local"] = 0.05, docker = 1, ssh = 1 }
 local START_OTHER_S = 10
 
---- Sets `cost` and `straggles` of tests, in seconds, where the history knows anything of them. A cost that the
---- framework declared stands where the history knows nothing.
+--- Sets `cost` and, unless all of them run on this machine, `straggles` of tests, in seconds, where the history knows
+--- anything of them. A cost that the framework declared stands where the history knows nothing.
 ---@param tests table[]
 ---@param history runner.History?
-function M.annotate(tests, history)
+---@param settings runner.Config
+function M.annotate(tests, history, settings)
   if not history then return end
   local estimates, any = {}, false
   for i, test in ipairs(tests) do
@@ -23,10 +24,12 @@ function M.annotate(tests, history)
     estimates[i] = (known or not test.cost) and seconds or test.cost
   end
   if not any then return end
+  local has_copies = false -- copies never run here
+  for _, provider in ipairs(settings.providers) do has_copies = has_copies or provider.name ~= "local" end
   for i, test in ipairs(tests) do
     test.cost = estimates[i]
-    local p95 = history:p95(test)
-    test.straggles = p95 and math.max(p95 * OVERDUE, p95 + OVERDUE_S)
+    local p95 = has_copies and history:p95(test)
+    test.straggles = p95 and math.max(p95 * OVERDUE, p95 + OVERDUE_S) or nil
   end
 end
 

@@ -270,7 +270,7 @@ function Run:discover()
   local tests, problems = self.pool:in_first("looked for tests", function(sandbox)
     return discover.collect(sandbox, self.settings.groups, function(message) self.log("warning", "%s", message) end)
   end)
-  predict.annotate(tests, self.history)
+  predict.annotate(tests, self.history, self.settings)
   self.context = expression_context(self)
   local selection = self.settings.selection
   local selected, whole, failed = select.apply(tests, {
@@ -337,6 +337,9 @@ local function run_tests(self, scope)
       task.sleep(0) -- workers start while we fill the queue
     end
     enqueue(self, selected)
+    -- What was known of each test is in the queue by now; of very many tests it takes as much memory again.
+    self.history, self.past, self.context = nil, nil, nil
+    collectgarbage()
     self.gate:set() -- slots start; the scope ends when the last has closed its sandbox
   end
 end

@@ -304,7 +304,10 @@ function Slot:warm_up(group)
   if not ok then self.worker, self.reporting = nil, nil end -- told when there is work for it
 end
 
-local function work(self, items)
+--- Gives the worker the next batch, once there is one. false: there will be none.
+local function feed(self)
+  local items = self.run.dispatch:next(self)
+  if not items then return false end
   local group = self.run.groups[items[1].group]
   if self.worker and self.group ~= group.name then self:close_worker() end
   if not self.worker then
@@ -314,10 +317,15 @@ local function work(self, items)
       self.run.dispatch.schedule:returned(self, items)
       task.checkpoint()
       if not self.run.stopping_now then self.run:worker_failed(self, err) end
-      return
+      return true
     end
   end
   push(self, items)
+  return true
+end
+
+--- Waits until the worker has ended what it was given. Not in `feed`: a batch on the stack keeps its tests in memory.
+local function wait(self)
   if self.count == 0 then return end
   task.await(function(resume)
     self.on_idle = resume
@@ -329,11 +337,7 @@ end
 ---@async
 function Slot:loop()
   local ok, err = pcall(function()
-    while true do
-      local items = self.run.dispatch:next(self)
-      if not items then break end
-      work(self, items)
-    end
+    while feed(self) do wait(self) end
   end)
   task.shield(function()
     if self.run.killed or self.sandbox.lost then

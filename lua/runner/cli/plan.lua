@@ -16,7 +16,6 @@ end
 
 --- The tests that would run, with what is expected of each there. Finds them as a run does, in one sandbox.
 local function find_tests(config, history, pool)
-  local predict = require("runner.predict")
   local messages, host = {}, nil
   local bus = {
     emit = function(_, event)
@@ -34,7 +33,6 @@ local function find_tests(config, history, pool)
   local code = run:execute()
   for _, message in ipairs(messages) do io.stderr:write("runner: ", message, "\n") end
   local tests = run.selected or {}
-  predict.annotate(tests, history)
   local known = 0
   for _, test in ipairs(tests) do
     if history then

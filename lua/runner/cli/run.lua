@@ -36,17 +36,12 @@ local function recorder(config, history, warn)
   return history:recorder({ whole = not is_part, warn = warn })
 end
 
-local function execute(config, args)
-  local events = require("runner.events")
+--- The run, its bus and its results folder. Nobody but the run has what is known of the tests from before.
+local function prepare(config, args, console, warn)
   local results_dir = require("runner.report.results_dir")
-  local console = require("runner.report.console").new({
-    verbose = args.verbose, quiet = args.quiet, color = args.color, rerun = rerun_command(config, args),
-  })
-  local function warn(message) console:notice("warning: " .. message) end
-  require("runner.attempt_log").warn = warn
   local history = require("runner.history").of(config, warn)
   local past = options.past(config, history) -- before its folder is emptied
-  local results <close> = results_dir.open(config.report.dir, {
+  local results = results_dir.open(config.report.dir, {
     junit = config.report.junit, trace = config.report.trace, warn = warn,
   })
   local reports = { console }
@@ -56,11 +51,23 @@ local function execute(config, args)
     if report then reports[#reports + 1] = report.new({ path = results.path .. "/" .. file }) end
   end
   reports[#reports + 1] = recorder(config, history, warn)
-  local bus = events.new({ path = results.path .. "/" .. results_dir.EVENTS, reports = reports, warn = warn })
-  local run = require("runner.run").new({
+  local bus = require("runner.events").new({
+    path = results.path .. "/" .. results_dir.EVENTS, reports = reports, warn = warn,
+  })
+  return require("runner.run").new({
     id = M.run_id(), settings = config, past = past, history = history, bus = bus, dir = results.path,
     argv = args.argv,
+  }), bus, results
+end
+
+local function execute(config, args)
+  local console = require("runner.report.console").new({
+    verbose = args.verbose, quiet = args.quiet, color = args.color, rerun = rerun_command(config, args),
   })
+  local function warn(message) console:notice("warning: " .. message) end
+  require("runner.attempt_log").warn = warn
+  local run, bus, results = prepare(config, args, console, warn)
+  local held <close> = results -- luacheck: ignore
   local ok, code = pcall(run.execute, run)
   bus:close()
   if not ok then error(code, 0) end

@@ -246,6 +246,7 @@ end
 --- Writes what was collected, if the run came to its end.
 function Recorder:close()
   if not (self.is_finished and self.is_discovered and self.id and self.time) or #self.order == 0 then return end
+  collectgarbage() -- what the run has left behind makes room for the file
   local ok, problem = store.update(self.path, function(index)
     if is_known(index, self.id) then return end
     index.limit = self.options.samples

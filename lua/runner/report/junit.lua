@@ -150,7 +150,7 @@ function handlers.attempt_finished(self, event)
     record.kind = event.xfail and "xfail" or nil
     record.reason = cut(event.reason)
   end
-  record.cancelled = event.status == "cancelled"
+  record.cancelled = event.status == "cancelled" or nil
   if not retry.FAILURE[event.status] then return end
   record.failures = record.failures or {}
   table.insert(record.failures, self.details:put(json.encode({

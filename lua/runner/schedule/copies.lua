@@ -18,15 +18,32 @@ local KEPT = {
 
 ---@class runner.Copies
 ---@field made integer
----@field package running runner.Heap of { item, lease, due }
+---@field package running runner.Heap of { item, lease, due }: some of them have ended
+---@field package full integer so many are looked through for those
 local Copies = {}
 Copies.__index = Copies
+
+local MANY = 64 -- entries of tests that have ended may stay until there are so many, or as many as run
 
 local function earlier(a, b) return a.due < b.due end
 
 ---@return runner.Copies
 function M.new()
-  return setmetatable({ made = 0, running = heaps.new(earlier) }, Copies)
+  return setmetatable({ made = 0, running = heaps.new(earlier), full = MANY }, Copies)
+end
+
+local function is_running(entry)
+  return entry.lease.running == entry.item
+end
+
+--- Lets go of those that have ended: else every test of a run would stay until it were due.
+local function tidy(self)
+  local kept = heaps.new(earlier)
+  for i = 1, self.running.n do
+    local entry = self.running[i]
+    if is_running(entry) then kept:push(entry) end
+  end
+  self.running, self.full = kept, math.max(MANY, 2 * kept.n)
 end
 
 --- A test runs. It is a straggler when it still does `item.straggles` seconds later.
@@ -35,12 +52,9 @@ end
 ---@param now number seconds
 function Copies:watch(item, lease, now)
   if item.straggles and not item.copy_of then
+    if self.running.n >= self.full then tidy(self) end
     self.running:push({ item = item, lease = lease, due = now + item.straggles })
   end
-end
-
-local function is_running(entry)
-  return entry.lease.running == entry.item
 end
 
 --- When the next test becomes a straggler; nil: none does, or all copies are made that may be.

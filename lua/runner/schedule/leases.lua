@@ -62,6 +62,15 @@ local function offer(self, lease)
   end
 end
 
+--- Lets go of what has ended at the front of the list, which would else hold all that a slot ever had.
+local function tidy(lease)
+  local list, first, last = lease.list, lease.first, lease.last
+  while first <= last and list[first].place ~= lease do
+    list[first], first = nil, first + 1
+  end
+  lease.first = first
+end
+
 ---@param lease runner.Lease
 ---@param one runner.Class
 ---@param items runner.Item[]
@@ -69,16 +78,13 @@ function Leases:give(lease, one, items)
   lease.counts[one] = (lease.counts[one] or 0) + #items
   lease.count, lease.unstarted, lease.batch = lease.count + #items, lease.unstarted + #items, #items
   self.count, lease.asked = self.count + #items, false
-  local list, first, last, behind = lease.list, lease.first, lease.last, lease.behind
-  while first <= last and list[first].place ~= lease do
-    list[first], first = nil, first + 1 -- the list does not grow without end
-  end
+  local list, last, behind = lease.list, lease.last, lease.behind
   for i = 1, #items do
     local item = items[i]
     item.place, item.class, behind, last = lease, one, behind + item.cost, last + 1
     list[last] = item
   end
-  lease.first, lease.last, lease.behind = first, last, behind
+  lease.last, lease.behind = last, behind
   offer(self, lease)
 end
 
@@ -111,6 +117,7 @@ function Leases:take(slot, item)
     lease.unstarted, lease.behind = lease.unstarted - 1, lease.behind - item.cost
   end
   if lease.count == 0 then self.by_slot[slot] = nil end
+  tidy(lease)
   return lease, one
 end
 
