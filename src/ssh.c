@@ -27,6 +27,7 @@
 #define SESSION   "runner.ssh.session"
 #define CHANNEL   "runner.ssh.channel"
 #define READ_SIZE 65536
+#define NO_STREAM 2 /* 0 is stdout, 1 stderr, and there are no others */
 #define DUMMY_KEY \
   "AAAAAAAAAAAAAAAAAAAAAAAA" /* the shortest that libssh2 takes for one is 20 characters */
 
@@ -52,6 +53,7 @@ struct session {
 struct channel {
   LIBSSH2_CHANNEL *raw; /* NULL = freed */
   struct session *session;
+  bool gathering; /* exec: it is the read that has half sent something */
 };
 
 /* ------------------------------------------------------------------------------- libssh2's callbacks */
@@ -406,6 +408,7 @@ static int session_channel(lua_State *L) {
   struct channel *channel = lua_newuserdatauv(L, sizeof *channel, 1);
   channel->raw = NULL;
   channel->session = session;
+  channel->gathering = false;
   luaL_setmetatable(L, CHANNEL);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -426,15 +429,18 @@ static struct channel *check_channel(lua_State *L) {
 
 /* exec(command) -> true. While it waits for the host's answer, libssh2 takes the answer that it finds on the socket for
  * this channel's, and fails if it is another's (_libssh2_packet_requirev returns -1 then). So all that has come is put
- * into its queue first, by a read of what this channel cannot have yet, and nothing more is read meanwhile. */
+ * into its queue first, by a read of what no channel ever has (stdout and stderr may have come with the answer), and
+ * nothing more is read meanwhile. */
 static int channel_exec(lua_State *L) {
   struct channel *channel = check_channel(L);
   struct session *session = channel->session;
   size_t size;
   const char *command = luaL_checklstring(L, 2, &size);
-  if (!session->half_sent) {
-    ssize_t count = libssh2_channel_read_stderr(channel->raw, session->buffer, 1);
+  if (!session->half_sent || channel->gathering) {
+    ssize_t count = libssh2_channel_read_ex(channel->raw, NO_STREAM, session->buffer, 1);
     if (count < 0 && count != LIBSSH2_ERROR_EAGAIN) return fail_ssh(L, session, (int)count);
+    channel->gathering = session->half_sent; /* an answer to what the host has asked meanwhile */
+    if (channel->gathering) return fail_ssh(L, session, LIBSSH2_ERROR_EAGAIN);
   }
   session->deaf = true;
   int code = libssh2_channel_process_startup(channel->raw, "exec", 4, command, (unsigned)size);

@@ -19,26 +19,40 @@ local REPORT_LIMIT = 256 * 1024 * 1024
 ---@class pytest.Tracker
 ---@field feed fun(bytes: string)
 ---@field words table<string, string> the last word of each test
+---@field begun table<string, true> what `on_start` was called for
 ---@field current string? the test that runs
 
 --- Follows the lines of `pytest -v`: "NODEID " when a test starts, "NODEID WORD …" when a phase of it ends.
+---
+--- A provider may pass on whole lines only, or blocks, and then the last test that it told of is long over. So tests
+--- start when one is told of that has not ended: nothing but pytest's own flush cuts its output there.
 ---@param ids table<string, any> the node ids of the batch
----@param on_start fun(nodeid: string) called once for each
+---@param on_start fun(nodeid: string) called once for each, if at all
 ---@return pytest.Tracker
 function M.tracker(ids, on_start)
-  local self, begun = { words = {} }, {}
+  local self, seen, waiting = { words = {}, begun = {} }, {}, {}
 
+  --- What the line says of a test: nil, nothing; "", that it runs.
   local function look(line)
     local found, rest
     for at in line:gmatch("() ") do
       local id = line:sub(1, at - 1)
       if ids[id] then found, rest = id, line:sub(at + 1) end
     end
-    if not found then return end
+    if not found then return nil end
     self.current = found
-    if not begun[found] then on_start(found) end
-    begun[found] = true
-    self.words[found] = rest:match("^(%u+)") or self.words[found]
+    self.words[found] = rest:match("^(%u+)%f[%s(\0]") or self.words[found]
+    if not seen[found] then waiting[#waiting + 1] = found end
+    seen[found] = true
+    return rest
+  end
+
+  local function start()
+    for _, id in ipairs(waiting) do
+      self.begun[id] = true
+      on_start(id)
+    end
+    waiting = {}
   end
 
   local feed, pending = lines.reader(function(line)
@@ -49,8 +63,8 @@ function M.tracker(ids, on_start)
     local line = pending()
     if #line > LINE_LIMIT then
       pending(line:sub(1, LINE_LIMIT))
-    elseif line:sub(-1) == " " then
-      look(line)
+    elseif line:sub(-1) == " " and look(line) == "" then
+      start()
     end
   end
   return self
@@ -122,21 +136,27 @@ local function report_reader()
   end
 end
 
---- Everything up to the border is pytest's, what follows the report's.
+--- Everything up to the border is pytest's, what follows its line the report's. A terminal in between ends lines with
+--- "\r\n".
 local function splitter(border, on_terminal, on_report)
-  local held, is_behind = "", false
+  local held, is_behind, is_report = "", false, false
+  local function behind(bytes)
+    if not is_report then bytes = bytes:gsub("^%s+", "") end
+    is_report = is_report or bytes ~= ""
+    on_report(bytes)
+  end
   return function(bytes)
-    if is_behind then return on_report(bytes) end
+    if is_behind then return behind(bytes) end
     local text = held .. bytes
     local at, last = text:find(border, 1, true)
     at = at or mark.possible(text, border)
     on_terminal(text:sub(1, at - 1))
     held, is_behind = text:sub(at), last ~= nil
-    if last then on_report(text:sub(last + 1)) end
+    if last then behind(text:sub(last + 1)) end
   end
 end
 
----@param border string what stands between the output and the report
+---@param border string what stands between the output and the report, on a line of its own
 ---@param items runner.Item[]
 ---@param sink runner.BatchSink
 ---@return runner.BatchReader
@@ -151,7 +171,7 @@ function M.reader(border, items, sink)
   end, feed_report)
 
   local function tell(item, result)
-    if not tracker.words[item.test.nodeid] then sink.started(item) end -- no line has told of it
+    if not tracker.begun[item.test.nodeid] then sink.started(item) end
     for _, stream in ipairs({ "stdout", "stderr" }) do
       if result[stream] then sink.output(item, stream, result[stream]) end
       result[stream] = nil

@@ -129,7 +129,7 @@ local function open_file(self)
   local names = written[self.dir] or {}
   written[self.dir] = names
   names[self.path:sub(#M.folder + 2)] = true
-  self.fd = fd
+  self.fd, self.has_file = fd, fd ~= nil
   if not fd then disk_failed(self, message) end
 end
 
@@ -168,13 +168,12 @@ end
 
 --- Ends the log.
 ---@return { path: string?, stdout: runner.KeptOutput?, stderr: runner.KeptOutput? } `path` is relative
----  to the results folder, nil without output; a stream without output is nil
+---  to the results folder, nil without a file of this attempt's; a stream without output is nil
 function AttemptLog:close()
-  local has_output = self.stdout or self.stderr
   if self.fd then uv.fs_close(self.fd) end
   self.fd, self.failed = nil, true
   return {
-    path = has_output and self.path or nil,
+    path = self.has_file and self.path or nil, -- else it may be that of an earlier run
     stdout = self.stdout and kept(self.stdout),
     stderr = self.stderr and kept(self.stderr),
   }

@@ -72,6 +72,24 @@ describe("runner.ssh over libssh2", function()
     assert.are.equal("ok\n", result.stdout)
   end)
 
+  with_sshd("loses nothing of what comes with the host's answer", {}, function(server)
+    local connection <close> = ssh.connect(server:options())
+    local ended = sshd.path("ended")
+    local methods = debug.getregistry()["runner.ssh.channel"]
+    local exec = methods.exec
+    function methods.exec(...) -- on a machine so slow that the command ends before the answer is looked for
+      local ok, message, code, direction = exec(...)
+      if code == "EAGAIN" then
+        while not uv.fs_stat(ended) do uv.sleep(1) end
+        uv.sleep(100) -- sshd passes on what it has said
+      end
+      return ok, message, code, direction
+    end
+    local restore <close> = setmetatable({}, { __close = function() methods.exec = exec end }) -- luacheck: ignore
+    assert.are.same({ code = 0, stdout = "out\n", stderr = "err\n" },
+      connection:run("echo err >&2; echo out; >" .. ended))
+  end)
+
   with_sshd("frees a channel that is closed while its command runs", {}, function(server)
     local connection <close> = ssh.connect(server:options())
     for _ = 1, 15 do

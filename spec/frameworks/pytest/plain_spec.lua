@@ -26,11 +26,17 @@ local function source(bodies)
   return table.concat(text)
 end
 
---- A worker for these tests. `calls` are the batches that it made: "abc".
-local function open(bodies, options, limit)
+--- A worker for these tests. `calls` are the batches that it made: "abc"; `heard.said` is what they print.
+---@param through (fun(line: string): string)? what the provider makes of a call
+local function open(bodies, options, limit, through)
   local dir, heard, calls, items = project.new({ ["test_x.py"] = source(bodies) }), listener(), {}, {}
+  heard.said = ""
   local agent = plain.connect({ stateless = true, timeout = limit, start = function(line, handlers)
-    local process = shell.start(line, { on_output = handlers.on_output, on_exit = handlers.on_exit, cwd = dir })
+    local process = shell.start(through and through(line) or line, { cwd = dir, on_exit = handlers.on_exit,
+      on_output = function(stream, bytes)
+        handlers.on_output(stream, bytes)
+        heard.said = heard.said .. bytes
+      end })
     process:shutdown()
     return process
   end }, {})
@@ -45,7 +51,8 @@ local function open(bodies, options, limit)
   })
   for i in ipairs(bodies) do
     local name = string.char(96 + i)
-    items[i] = { id = name, attempt = 1, policy = {}, test = { id = name, nodeid = "test_x.py::test_" .. name } }
+    local nodeid = "test_x.py::test_" .. name
+    items[i] = { id = name, attempt = 1, policy = {}, test = { id = name, nodeid = nodeid, argument = nodeid } }
   end
   return session.worker(session, { index = 0 }, heard.report), items, heard, calls, dir
 end
@@ -72,9 +79,9 @@ describe("frameworks.pytest, by plain commands,", function()
     project.remove_all()
   end)
 
-  it("says which test runs, and takes the results from the report", async(function()
+  it("takes the results from the report", async(function()
     local heard, calls = run({ "print('said')", "assert 0", "import pytest; pytest.skip('later')" })
-    assert.are.same({ "start a", "start b", "start c", "passed a", "failed b", "skipped c" }, heard.words)
+    assert.are.equal("passed a, failed b, skipped c", ends(heard))
     assert.are.same({ "abc" }, calls)
     assert.are.equal("said\n\n", heard.output.a)
     assert.are.equal("assert 0", heard.results.b.message)
@@ -146,6 +153,32 @@ describe("frameworks.pytest, by plain commands,", function()
     assert.are.same({ "start a", "start b", "passed a" }, { table.unpack(heard.words, 1, 3) }) -- started once
   end))
 
+  it("knows that the last test of which lines tell is over where only whole ones come", async(function()
+    local worker, items, heard = open({ PASSES, PASSES, HANGS, PASSES }, nil, nil, function(line)
+      return line .. " | sed -u ''"
+    end)
+    worker:push(items)
+    eventually(function() return heard.said:find("test_b PASSED", 1, true) end)
+    assert.are.same({}, heard.words) -- the time of none of them has begun
+    worker:cancel()
+    worker:close()
+    assert.are.equal("passed a, returned b c d", ends(heard))
+  end))
+
+  it("finds the report behind a terminal", async(function()
+    local heard, calls = run({ PASSES, "assert 0" }, nil, nil, function(line)
+      return "script -qec " .. shell.quote(line) .. " /dev/null"
+    end)
+    assert.are.equal("passed a, failed b", ends(heard))
+    assert.are.same({ "ab" }, calls)
+    assert.are.equal("assert 0", heard.results.b.message)
+  end))
+
+  it("takes nothing that a test prints for its result", async(function()
+    local heard = run({ "print('ERROR: said')", DIES, PASSES }, { extra_args = { "-s" } })
+    assert.are.equal("crashed b, passed a, passed c", ends(heard))
+  end))
+
   it("gives back what has not started when it is cancelled, and what waits when it is asked", async(function()
     local worker, items, heard, calls = open({ PASSES, HANGS, PASSES, PASSES })
     worker:push({ items[1], items[2], items[3] })
@@ -169,12 +202,31 @@ describe("frameworks.pytest, by plain commands,", function()
     assert.are.equal("passed a, passed b, passed c", ends(heard))
   end))
 
+  it("finds its tests wherever their ids start from, and whatever verbosity is asked for", async(function()
+    local function try(folder, ini, id, extra)
+      local dir = project.new({
+        [ini] = "[pytest]\n", [folder .. "/tests/test_x.py"] = source({ PASSES, "assert 0" }),
+        [folder .. "/runner.lua"] = ([[return {
+          framework = require "frameworks.pytest" { python = %q, paths = { "tests" }, extra_args = { %q } },
+          provider = require "providers.remote" { execute_command = "sh -c" } }]]):format(PYTHON, extra) })
+      assert.are.equal(1, runner(dir .. "/" .. folder, "run").code)
+      folder = dir .. "/" .. folder
+      assert.are.same({ [id .. "::test_a"] = "passed", [id .. "::test_b"] = "failed" }, finished.states(folder))
+      assert.is_not_nil(finished.find(folder, "attempt_finished", { message = "assert 0" }))
+    end
+    try("a b/sub", "pytest.ini", "a b/sub/tests/test_x.py", "-v")
+    try("sub", "sub/pytest.ini", "tests/test_x.py", "-q")
+    try("sub", "sub/tests/pytest.ini", "test_x.py", "--color=yes")
+  end))
+
   it("keeps what has ended when the run is interrupted", async(function()
     local dir = project.new({ ["test_x.py"] = source({ PASSES, HANGS, PASSES, PASSES }), ["runner.lua"] = ([[return {
       max_parallel = 1, grace = 0.2, framework = require "frameworks.pytest" { python = %q },
       provider = require "providers.remote" { execute_command = "sh -c" } }]]):format(PYTHON) })
     local pid, done = runner.start(dir, "run")
-    eventually(function() return finished.find(dir, "attempt_started", { id = "test_x.py::test_b" }) end)
+    eventually(function()
+      return project.read(dir .. "/ran") == "ab" and finished.find(dir, "attempt_started", { id = "test_x.py::test_b" })
+    end)
     uv.kill(pid, "sigint")
     assert.are.equal(130, done:wait().code)
     assert.are.equal("ab", project.read(dir .. "/ran"))
