@@ -251,6 +251,19 @@ describe("runner run", function()
     assert.is_true(#cjson.encode(attempt) < 200000)
   end))
 
+  it("says where the whole output of a failed test is", async(function()
+    local dir = new('{ "seq 9000; false" }')
+    local results = project.new({})
+    for flags, folder in pairs({ [{}] = "test-results", [{ "--output-dir", results }] = results }) do
+      for _, verb in ipairs({ "run", "report" }) do
+        local said = runner(dir, verb, table.unpack(flags))
+        local path = (said.stdout .. said.stderr):match("whole output: (%S+)%]")
+        assert.are.equal(folder .. "/logs/", tostring(path):match("^(.*/logs/)"), said.stdout)
+        assert.is_truthy(read(path:sub(1, 1) == "/" and path or dir .. "/" .. path))
+      end
+    end
+  end))
+
   it("goes on when stdout is closed", async(function()
     local dir = new('{ "exit 1" }')
     local pipeline = { "/bin/sh", "-c", '"$0" run | head -c 1; exit 0', uv.exepath() }

@@ -56,6 +56,13 @@ describe("selecting", function()
     assert.are.equal(#"true a; true ab; true abc; true b", #first + #second + 2)
   end))
 
+  it("takes a name that is a whole id for that test alone", async(function()
+    local dir = new([[{ framework = lines("true a", "true ab", "true abc", "true b") }]])
+    assert.are.equal("true a", (collected(dir, "true a")))
+    assert.are.equal("true ab; true abc; true b", (collected(dir, "ab", "true b")))
+    assert.are.equal("true a; true abc", (collected(dir, "true a", "abc")))
+  end))
+
   it("exits 4 for an empty selection and 0 for an empty shard", async(function()
     local dir = new([[{ framework = lines("true") }]])
     local result = runner(dir, "run", "-E", "test(nothing)")

@@ -7,11 +7,26 @@ local expression = require("runner.select.expression")
 local M = {}
 
 ---@class runner.Selection what the command line asks for
----@field names string[]? parts of names
+---@field names string[]? parts of ids, or whole ones
 ---@field expressions runner.Expression[]? a test has to match one of them
 ---@field rerun boolean? only what did not pass in the last run
 ---@field shard runner.Shard?
 ---@field replay table<string, integer>? places of the tests in the order of an earlier run
+
+--- Names as the command line has them: the whole id of a test means that test, not those whose ids hold it, too.
+local function exact(tests, names)
+  local ids, found = {}, {}
+  for _, test in ipairs(tests) do ids[test.id] = true end
+  for _, name in ipairs(names) do found[name] = ids[name] end
+  return found
+end
+
+local function is_named(id, names, whole)
+  for _, name in ipairs(names) do
+    if whole[name] and id == name or not whole[name] and id:find(name, 1, true) then return true end
+  end
+  return #names == 0
+end
 
 local function matches_any(id, substrings)
   for _, substring in ipairs(substrings) do
@@ -65,7 +80,7 @@ function M.apply(tests, options)
   local selection, selected = options.selection or {}, {}
   local names, wanted = selection.names or {}, {}
   for i, one in ipairs(selection.expressions or {}) do wanted[i] = expression.compile(one, options.context) end
-  local failed = 0
+  local failed, whole_ids = 0, exact(tests, names)
   local rerun = selection.rerun and expression.compile(expression.parse("failed(latest)"), options.context)
   local function is_wanted(test)
     for _, matches in ipairs(wanted) do
@@ -77,7 +92,7 @@ function M.apply(tests, options)
     local filters = options.groups[test.group].filters or {}
     local is_rerun = not rerun or rerun(test)
     if is_rerun then failed = failed + 1 end
-    if is_rerun and matches_any(test.id, names) and matches_any(test.id, filters) and is_wanted(test) then
+    if is_rerun and is_named(test.id, names, whole_ids) and matches_any(test.id, filters) and is_wanted(test) then
       selected[#selected + 1] = test
     end
   end

@@ -44,6 +44,7 @@ function M.run(args)
     },
     junit.new { path = path },
   }
+  reports[1]:results_in(dir)
   local timeline = results_dir.trace(log) or args.trace and results_dir.REPORTS.trace
   if timeline then reports[3] = trace.new { path = dir .. "/" .. timeline } end
   local bus = events.new { reports = reports }

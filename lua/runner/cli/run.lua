@@ -44,6 +44,7 @@ local function prepare(config, args, console, warn)
   local results = results_dir.open(config.report.dir, {
     junit = config.report.junit, trace = config.report.trace, warn = warn,
   })
+  console:results_in(results.path)
   local reports = { console }
   for _, name in ipairs({ "junit", "trace" }) do
     local file = config.report[name]

@@ -191,9 +191,14 @@ local function relative(path)
   return type(path) == "string" and path:sub(1, #cwd) == cwd and path:sub(#cwd + 1) or path
 end
 
+--- Tells which folder holds the results: what names a log says where it is.
+---@param folder string absolute
+function Console:results_in(folder)
+  self.folder = relative(folder)
+end
+
 function Console:on_run_started(event)
   self.started = event.time or 0
-  self.folder = relative(event.dir)
   self.config = relative(event.config)
   self.parallel, self.seed = event.parallel, event.seed
 end
