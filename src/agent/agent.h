@@ -50,6 +50,7 @@ struct command {
   struct launch *launch;
   struct lane *lane;
   struct command *lane_next;          /* behind this one in its lane */
+  bool follows;                       /* it was started because the one before had ended */
   struct command *id_next, *pid_next; /* hash chains */
   struct command *next, *previous;    /* agent.active: started, not over */
   struct command *grave_next;         /* agent.graves: over, not freed */

@@ -99,9 +99,9 @@ void command_close_handed(struct command *c) {
 }
 
 /* The next command of a lane starts without the host, which may hear of several at once: each time it wakes, it takes a
- * processor from the tests. */
+ * processor from the tests. What it waits for, the start of the first and the end of the last, goes at once. */
 static void tell_in_time(const struct command *c, size_t before) {
-  if (c->lane && c->lane_next) agent_can_wait(before);
+  if (c->follows && c->lane_next) agent_can_wait(before);
 }
 
 static void write_exit(struct command *c, uint8_t kind, uint32_t code, const char *message) {
@@ -270,6 +270,7 @@ static void start_due(void) {
     next = lane->next; /* starting can end the command, and with it its lane, but no other */
     if (!lane->due) continue;
     lane->due = false;
+    lane->first->follows = true;
     start(lane->first);
   }
 }
