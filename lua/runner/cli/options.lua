@@ -42,8 +42,8 @@ end
 local function targets(cmd)
   return cmd:argument("targets"):args("*"):argname("[CONFIG.lua] [NAME]")
     :description("A configuration, when it ends in .lua; then parts of names: only tests whose "
-      .. "name holds one of them (a whole name means that test alone). Where there is a runner.lua, a file that ends in _spec.lua or without a "
-      .. "return is a name, too.")
+      .. "name holds one of them (a whole name means that test alone). Where there is a runner.lua, a file that ends "
+      .. "in _spec.lua or without a return is a name, too.")
 end
 
 --- A group of a help text. Lists in it are taken apart.
