@@ -122,6 +122,23 @@ describe("the queue", function()
     end
     assert.are.equal(8, made)
   end)
+
+  it("makes no more copies because tests were taken back", function()
+    local list = {}
+    for i = 1, 100 do list[i] = item("t" .. i) end
+    local queue = schedule.new({ groups = { g = { individual = true } }, slots = 100 })
+    queue:add(list)
+    for _ = 1, 10 do
+      for i = 1, 100 do
+        local items = queue:lease(i, here)
+        queue:returned(i, items)
+      end
+    end
+    for i = 1, 100 do queue:started(i, queue:lease(i, here)[1], 0) end
+    local made = 0
+    for i = 101, 200 do made = made + (queue:copy(i, there, 50) and 1 or 0) end
+    assert.are.equal(8, made)
+  end)
 end)
 
 describe("a run over sandboxes elsewhere", function()
@@ -150,6 +167,20 @@ describe("a run over sandboxes elsewhere", function()
     assert.are.equal(4, #finished.events(dir, "attempt_finished"))
     assert.are.equal("done\n", finished.output(dir, TEST))
     assert.is_true(finished.find(dir, "run_finished").duration < 30)
+  end))
+
+  it("keeps an idle slot elsewhere while a test runs, though another in its own sandbox is idle, too", async(function()
+    -- What shares its sandbox with the test that hangs ends before the others.
+    local other = "until test -e $DIR/where; do :; done; test $PWD = $(cat $DIR/where) && sleep 0.1 || sleep 0.5; echo "
+    local hangs = "pwd >$DIR/where; " .. TEST
+    local dir = boxes.shells(("{ %q, %q, %q, %q }"):format(hangs, other .. 1, other .. 2, other .. 3), "{ slots = 2 }",
+      "{ history = { path = 'history.jsonl' }, max_parallel = 4, env = { DIR = '@DIR@' } }")
+    project.write(dir, { ["runner.lua"] = project.read(dir .. "/runner.lua"):gsub("@DIR@", dir) })
+    assert.are.equal(0, runner(dir, "run").code)
+    project.write(dir, { hang = "" })
+    local result = runner(dir, "run", "--test-timeout", "20")
+    assert.are.equal(0, result.code, result.stdout)
+    assert.is_table(finished.find(dir, "copy_started", { id = hangs }))
   end))
 
   it("opens more sandboxes than it believed to need when a test takes far longer than ever", async(function()

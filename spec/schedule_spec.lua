@@ -1,3 +1,5 @@
+local model = require("runner.simulate.model")
+local random = require("runner.simulate.random")
 local schedule = require("runner.schedule")
 
 local function items(group, n, file_of)
@@ -54,7 +56,6 @@ describe("schedule", function()
     queue:add(items("b", 1))
     assert.are.equal("a1", ids(queue:lease("s", { group = "a" })))
     assert.are.equal("b1", ids(queue:lease("t", {})))
-    assert.is_nil(queue:lease("t", { group = "b", only = true }))
     assert.are.equal("a2", ids(queue:lease("t", { group = "b" })))
   end)
 
@@ -187,7 +188,7 @@ describe("schedule", function()
     queue:add(items("h", 2))
     queue:lease("s", { group = "g" })
     assert.is_truthy(queue:lease("t", { group = "g" }))
-    assert.is_truthy(queue:lease("t", { group = "g", only = true }))
+    assert.is_truthy(queue:lease("t", { group = "g" }))
     local other = queue:lease("u", {})
     assert.are.equal("h1 h2", ids(other))
     queue:returned("u", { other[2] })
@@ -232,6 +233,90 @@ describe("schedule", function()
     assert.is_nil(queue:lease("u", at)) -- all three slots are taken
     queue:finished("s", heavy[1])
     assert.is_truthy(queue:lease("u", at))
+  end)
+
+  it("puts nothing on top of a heavy test, which would keep its slots as long", function()
+    local queue = schedule.new({ groups = { g = {} }, slots = 2 })
+    local list = items("g", 20)
+    list[1].weight, list[1].cost = 2, 2
+    queue:add(list)
+    local at = { sandbox = "box", capacity = 2 }
+    local heavy = queue:lease("s", at)
+    assert.are.equal("g1", ids(heavy))
+    queue:started("s", heavy[1])
+    assert.is_nil(queue:more("s", at))
+    queue:finished("s", heavy[1])
+    assert.is_truthy(queue:lease("s", at))
+    assert.is_truthy(queue:lease("t", at))
+  end)
+
+  it("hands out what fits instead of waiting for room, unless what waits is much longer", function()
+    for seconds, expected in pairs({ [2] = true, [12] = false }) do
+      local queue = schedule.new({ groups = { g = {} }, slots = 2 })
+      local list = items("g", 21, function(i) return "f" .. i end)
+      list[1].cost = 30
+      list[2].weight, list[2].cost = 2, seconds
+      queue:add({ list[1] })
+      local at = { sandbox = "box", capacity = 2 }
+      queue:lease("s", at)
+      queue:add({ table.unpack(list, 2) })
+      assert.are.equal(expected, queue:lease("t", at) ~= nil)
+    end
+  end)
+
+  it("wastes no room where some tests are heavy", function()
+    for seed = 1, 40 do
+      local r, tests, work, longest = random.new(seed), {}, 0, 0
+      for i = 1, 200 do
+        local seconds, weight = r:lognormal(0, 1), r:below(10) == 1 and 2 or 1
+        tests[i] = { id = "t" .. i, group = "g" .. r:below(2), duration = seconds, cost = seconds, weight = weight }
+        work, longest = work + weight * seconds, math.max(longest, seconds)
+      end
+      local run = model.run(tests, { sandboxes = 2, slots = 2 })
+      local ratio = run.makespan / math.max(work / 4, longest)
+      assert.is_true(ratio < 1.1, ("seed %d: %.2f times the bound"):format(seed, ratio))
+    end
+  end)
+
+  describe("with a retry in another group than that of a slot", function()
+    local queue
+    before_each(function()
+      queue = schedule.new({ groups = { a = {}, b = {} }, slots = 2 })
+      local list = items("a", 40)
+      for _, item in ipairs(list) do item.cost = 0.1 end
+      queue:add(list)
+    end)
+
+    local function retry(seconds)
+      queue:add({ { id = "again", group = "b", attempt = 2, cost = seconds, avoid = "sick" } }, true)
+    end
+
+    it("hands it out first, when it is long", function()
+      retry(30)
+      assert.are.equal("again", ids(queue:lease("s", { group = "a" })))
+    end)
+
+    it("goes on with the slot's group before, when it is short", function()
+      retry(0.1)
+      assert.matches("^a1 ", ids(queue:lease("s", { group = "a" })))
+      assert.are.equal("again", ids(queue:lease("t", { group = "b" })))
+    end)
+
+    it("gives no more to a slot that is to have it", function()
+      local first = queue:lease("s", { group = "a" })
+      for i = 1, #first - 1 do queue:finished("s", first[i]) end
+      queue:started("s", first[#first])
+      retry(30)
+      assert.is_nil(queue:more("s", {}))
+      queue:finished("s", first[#first])
+      assert.are.equal("again", ids(queue:lease("s", { group = "a" })))
+    end)
+
+    it("leaves it to another sandbox while there is anything else", function()
+      retry(30)
+      assert.matches("^a1 ", ids(queue:lease("s", { sandbox = "sick", picky = true })))
+      assert.are.equal("again", ids(queue:lease("t", { sandbox = "sound", picky = true })))
+    end)
   end)
 
   it("loses nothing and doubles nothing under random events", function()

@@ -26,8 +26,11 @@ end
 --- Fills the queue.
 ---@param items runner.Item[]
 function Dispatch:enqueue(items)
-  local policies = predict.policies(self.run.settings, self.run.history)
-  self.schedule = schedule.new({ groups = policies, slots = self.run.pool.slots })
+  local settings = self.run.settings
+  self.schedule = schedule.new({
+    groups = predict.policies(settings, self.run.history), slots = self.run.pool.slots,
+    in_order = settings.selection ~= nil and settings.selection.replay ~= nil,
+  })
   self.schedule:add(items)
   self.queued:set()
 end
@@ -105,13 +108,21 @@ local function watch_stragglers(self)
   self.timer:unref()
 end
 
---- Is this slot one too many? Its sandbox costs something, nothing waits, and another slot is there for a retry.
+--- Is this slot one too many? Its sandbox costs something, nothing waits, and whatever runs has an idle slot in another
+--- sandbox than its own: for a retry, or a copy.
 local function is_spare(self, slot)
   if self.schedule.pending > 0 or slot.sandbox.provider.name == "local" or self.run.stopping then return false end
+  local idle, busy = nil, {}
   for _, other in ipairs(self.run.slots) do
-    if other.waiting and other ~= slot and not other.sandbox.lost then return true end
+    local sandbox = other ~= slot and not other.sandbox.lost and other.sandbox
+    if sandbox and other.waiting then
+      if idle and idle ~= sandbox then return true end
+      idle = sandbox
+    elseif sandbox and other.count > 0 then
+      busy[sandbox] = true
+    end
   end
-  return false
+  return idle ~= nil and not busy[idle]
 end
 
 --- The next items for a slot; waits while others may still give some back. nil: nothing is left for it.
@@ -141,7 +152,10 @@ function Dispatch:next(slot)
       self:wake()
       return nil
     end
-    if is_spare(self, slot) then return nil end
+    if is_spare(self, slot) then
+      self:wake() -- now another may be
+      return nil
+    end
     local copies = may_copy(self, slot)
     items = copies and self.schedule:copy(slot, options, uv.now() / 1000)
     if items then return items end

@@ -65,12 +65,14 @@ local REFILL_AT = 0.5
 local Schedule = {}
 Schedule.__index = Schedule
 
----@param spec { groups: table<string, runner.GroupPolicy>, slots: integer } `slots`: how many will ask
+---@param spec { groups: table<string, runner.GroupPolicy>, slots: integer, in_order: boolean? }
+---   slots: how many will ask; in_order: whatever the rules of tests, the first that may run comes first
 ---@return runner.Schedule
 function M.new(spec)
   return setmetatable({
     policies = spec.groups, classes = {}, by_key = {}, by_group = {}, leases = leases.new(), locks = {}, used = {},
-    running = {}, copies = copies.new(), slots = math.max(1, spec.slots), pending = 0, work = 0, added = 0, serial = 0,
+    running = {}, copies = copies.new(), slots = math.max(1, spec.slots), pending = 0, work = 0, added = 0, tests = 0,
+    serial = 0, in_order = spec.in_order,
   }, Schedule)
 end
 
@@ -129,6 +131,7 @@ function Schedule:add(items, front)
     if into.serial then self.serial = self.serial + 1 end
   end
   self.added, self.pending, self.work = added, self.pending + #items, work
+  if not front then self.tests = self.tests + #items end -- retries are no further tests
   for _, into in ipairs(order) do
     local made = by_class[into].piles
     for _, list in ipairs(by_class[into].files) do made[#made + 1] = piles.new(list) end
@@ -146,7 +149,6 @@ end
 --- May a class run on this slot now, mutexes and limits considered?
 local function admissible(self, one, options, held)
   if one.pending == 0 or one.only_on and not one.only_on[options.provider] then return false end
-  if options.only and (one.group ~= options.group or one.is_constrained) then return false end
   if one.serial then
     if self.leases.count > 0 or self.pending > self.serial and not options.last then return false end
   elseif self.serial_runs then
@@ -155,35 +157,49 @@ local function admissible(self, one, options, held)
   for _, lock in ipairs(one.locks) do
     if self.locks[lock] then return false end
   end
-  if not (held and held.group == one.group) and is_full(self, one) then return false end
-  return held == nil or not one.is_constrained
+  return held ~= nil and held.group == one.group or not is_full(self, one)
 end
 
---- The class to serve a slot from: the one with the highest priority and the longest test (or chain of tests that must
---- run one after the other), but the slot's own group while others are not much more urgent.
-local function choose(self, slot, options)
-  local best, preferred
-  local held = self.leases.by_slot[slot]
-  for _, one in ipairs(self.classes) do
-    if admissible(self, one, options, held) then
-      one.urgent = one:urgency()
-      if not best or class.before(one, best) then best = one end
-      if one.group == options.group and (not preferred or class.before(one, preferred)) then preferred = one end
-    end
-  end
-  if not best or not preferred or preferred == best then return best end
-  local share = (self.work + best.urgent) / self.slots
-  if best.priority == preferred.priority and best.urgent <= math.max(preferred.urgent, STAY * share) then
-    return preferred
-  end
-  return best
-end
-
---- Does a class of this weight fit into the sandbox beside what runs there? If not, the slot waits: others that ask
---- there will, too, until it fits.
+--- Does a class of this weight fit into the sandbox beside what runs there?
 local function fits(self, weight, options)
   local capacity = options.capacity or math.huge
   return (self.used[options.sandbox] or 0) + math.min(weight, capacity) <= capacity
+end
+
+--- May `other` be served before the most urgent class, because a slot does that with less ado?
+local function may_precede(self, other, best)
+  if not other or other.priority ~= best.priority then return false end
+  if other == best or other.urgent == math.huge then return true end
+  -- A retry comes first, but not even that is worth much ado while it is short.
+  local is_retry = best.urgent == math.huge
+  local worth = is_retry and piles.first(best.queue:top()).cost or best.urgent
+  return not is_retry and worth <= other.urgent or worth <= STAY * (self.work + worth) / self.slots
+end
+
+--- The class to serve a slot from: the one with the highest priority and the longest test (or chain of tests that must
+--- run one after the other). While that is not much more urgent than others: one of the slot's own group, and none
+--- that has to wait until there is room for it in the sandbox. Where nothing runs yet, what is heavy comes first: later
+--- slots would have to wait for each other.
+---@param passed table<runner.Class, true>? not these
+local function choose(self, slot, options, passed)
+  local best, roomy, own, heavy
+  local held = self.leases.by_slot[slot]
+  local is_empty = not held and (self.used[options.sandbox] or 0) == 0
+  for _, one in ipairs(self.classes) do
+    if not (passed and passed[one]) and admissible(self, one, options, held) then
+      one.urgent = self.in_order and one:earliness() or one:urgency()
+      if not best or class.before(one, best) then best = one end
+      if fits(self, one.weight, options) or held and one.weight == 1 then
+        if not roomy or class.before(one, roomy) then roomy = one end
+        if one.group == options.group and (not own or class.before(one, own)) then own = one end
+        if is_empty and one.weight > 1 and (not heavy or class.before(one, heavy)) then heavy = one end
+      end
+    end
+  end
+  if not best then return nil end
+  if self.in_order then return best end
+  return may_precede(self, heavy, best) and heavy or may_precede(self, own, best) and own
+    or may_precede(self, roomy, best) and roomy or best
 end
 
 local function enter(self, slot, one, items, options)
@@ -227,17 +243,7 @@ local function fill(self, one, options)
   return items, taken
 end
 
---- Leases the next batch to `slot`: items of one class.
----@param slot any identity of the slot
----@param options { group: string?, only: boolean?, provider: string?, sandbox: any?, picky: boolean?, last: boolean?,
----   capacity: integer? }
----   group: preferred; only: no other group; provider: name of the one that the slot belongs to; sandbox: where the
----   slot is; picky: leave what should avoid this sandbox to others; last: what runs alone need not wait for the
----   others; capacity: slots of the sandbox, for weights
----@return runner.Item[]|nil items nil when there is nothing (for this slot, now)
-function Schedule:lease(slot, options)
-  local one = choose(self, slot, options)
-  if not one or not self.leases.by_slot[slot] and not fits(self, one.weight, options) then return nil end
+local function hand_out(self, slot, one, options)
   local items, taken = fill(self, one, options)
   if #items == 0 then return nil end
   one.pending, one.work = one.pending - #items, one.work - taken
@@ -248,22 +254,45 @@ function Schedule:lease(slot, options)
   return items
 end
 
+--- Leases the next batch to `slot`: items of one class.
+---@param slot any identity of the slot
+---@param options { group: string?, provider: string?, sandbox: any?, picky: boolean?, last: boolean?,
+---   capacity: integer? }
+---   group: preferred; provider: name of the one that the slot belongs to; sandbox: where the slot is; picky: leave
+---   what should avoid this sandbox to others; last: what runs alone need not wait for the others; capacity: slots of
+---   the sandbox, for weights
+---@return runner.Item[]|nil items nil when there is nothing (for this slot, now)
+function Schedule:lease(slot, options)
+  local passed = {}
+  while true do
+    local one = choose(self, slot, options, passed)
+    if not one or not self.leases.by_slot[slot] and not fits(self, one.weight, options) then return nil end
+    local items = hand_out(self, slot, one, options)
+    if items then return items end
+    passed[one] = true -- all that it has is to avoid this sandbox
+  end
+end
+
 --- More for a slot that runs dry, of the group that it works for: a worker that knows the next test in time never waits
---- for us, and keeps the fixtures that it shares. What it holds too much of can be taken back.
+--- for us, and keeps the fixtures that it shares. What it holds too much of can be taken back. Nothing while something
+--- else is more urgent: the slot gets that once it has run dry.
 ---@param slot any
 ---@param options table as for `lease`
 ---@return runner.Item[]|nil
 function Schedule:more(slot, options)
   local lease = self.leases.by_slot[slot]
   if not lease or self.policies[lease.group].individual then return nil end
+  if lease.weight > 1 then return nil end -- what came on top would keep all its slots
   if lease.unstarted > math.max(1, lease.batch * REFILL_AT) then return nil end
   if self.has_costs then
     -- What waits behind a long test starts late: better a round trip after it.
     local wait = lease.behind + (lease.running and lease.running.cost or 0)
     if wait > math.max(AHEAD_S, AHEAD * self.work / self.slots) then return nil end
   end
-  options.group, options.only = lease.group, true
-  return self:lease(slot, options)
+  options.group = lease.group
+  local one = choose(self, slot, options)
+  if not one or one.group ~= lease.group or one.is_constrained then return nil end
+  return hand_out(self, slot, one, options)
 end
 
 -- What slots report -------------------------------------------------------------------------------------------------
@@ -327,7 +356,7 @@ function Schedule:copy(slot, options, now)
   local function may(one)
     return (not one.only_on or one.only_on[options.provider]) and not is_full(self, one)
   end
-  local item, one = self.copies:pick(options.sandbox, self.added, now, may)
+  local item, one = self.copies:pick(options.sandbox, self.tests, now, may)
   if not item then return nil end
   enter(self, slot, one, { item }, options)
   return { item }
@@ -336,7 +365,7 @@ end
 --- When the next test becomes a straggler of which a copy may be made; nil: none does.
 ---@return number? seconds
 function Schedule:copy_due()
-  return self.copies:due(self.added)
+  return self.copies:due(self.tests)
 end
 
 --- `slot` gave items back: they wait again, in their old places; one whose twin still runs is not needed.
@@ -354,6 +383,7 @@ function Schedule:returned(slot, items)
     end
   end
   self:add(waiting)
+  self.tests = self.tests - #waiting -- they were counted before
   return accepted
 end
 

@@ -123,6 +123,18 @@ end)
 describe("runner simulate", function()
   after_each(project.remove_all)
 
+  it("says why nothing would run, and takes an empty shard as a run does", async(function()
+    local dir = new()
+    for _, case in ipairs({ { "--shard", "30/40", 0, "shard 30/40 is empty" }, { "-E", "test(zzz)", 4, "matches" } }) do
+      local option, value, code, message = table.unpack(case)
+      for _, command in ipairs({ "plan", "run" }) do
+        local result = runner(dir, command, option, value)
+        assert.are.equal(code, result.code, result.stderr)
+        assert.matches(message, result.stderr)
+      end
+    end
+  end))
+
   it("replays a run under other settings", async(function()
     local dir = new()
     runner(dir, "run")

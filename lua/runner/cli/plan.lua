@@ -44,7 +44,7 @@ local function find_tests(config, history, pool)
   local speed = history and require("runner.plan").speed(pool, history, host) or 1
   return require("runner.plan").tests(tests, speed, function(test)
     return resolve(test, run.groups[test.group])
-  end), known, code
+  end), known, code, run
 end
 
 --- The number of slots that was asked for by time or cost; exit code 1 where there is none, and the nearest instead.
@@ -83,11 +83,12 @@ function M.run(args)
   if args.budget and not pool.price then
     errors.raise("usage", "--budget: the price is not known; set price = 0.12 (an hour of a sandbox) in the provider")
   end
-  local tests, known, code = find_tests(config, history, pool)
+  local tests, known, code, run = find_tests(config, history, pool)
   if code ~= 0 then return code end
   if #tests == 0 then
-    io.stderr:write("runner: no tests were found\n")
-    return config.no_tests == "fail" and require("runner.verdict").EXIT.no_tests or 0
+    io.stderr:write("runner: ", run.nothing or "no tests were found", "\n")
+    local is_failure = config.no_tests == "fail" and not run.is_empty_shard
+    return is_failure and require("runner.verdict").EXIT.no_tests or 0
   end
   local function write(...) io.stdout:write(...) end
   show.work(write, tests, known)

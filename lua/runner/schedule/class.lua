@@ -67,6 +67,13 @@ function Class:urgency()
   return longest
 end
 
+--- The same by place: where a given order is to be kept.
+---@return number
+function Class:earliness()
+  local first = self.queue:top()
+  return first.key < math.huge and -first.order or math.huge
+end
+
 --- Is `a` more urgent than `b`? Both have their `urgent` from the same moment.
 ---@param a runner.Class
 ---@param b runner.Class
