@@ -9,9 +9,9 @@
 -- given up after 20 s; at least one does either.
 
 local cjson = require("cjson")
-local heaps = require("runner.schedule.heap")
-local model = require("runner.simulate.model")
-local random = require("runner.simulate.random")
+local heap = require("runner.base.heap")
+local model = require("runner.schedule.forecast.model")
+local random = require("runner.schedule.forecast.random")
 local schedule = require("runner.schedule")
 
 local SIZES = { { 2000, 10, 25 }, { 100000, 1000, 5 }, { 1000000, 10000, 1 } }
@@ -36,7 +36,7 @@ local function dealt(tests, slots, by_cost)
   if by_cost then
     local order = table.move(tests, 1, #tests, 1, {})
     table.sort(order, function(a, b) return a.cost > b.cost end)
-    local least = heaps.new(function(a, b) return a.believed < b.believed end)
+    local least = heap.new(function(a, b) return a.believed < b.believed end)
     for i = 1, slots do least:push({ believed = 0, slot = i }) end
     for _, test in ipairs(order) do
       local one = least:pop()

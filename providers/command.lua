@@ -5,12 +5,12 @@
 --- printed; {command} is one quoted word, a command line for a shell in the sandbox; {paths} are REMOTE:LOCAL words;
 --- {cpu_cores} is the option. Where exec_command passes its stdin through, the agent runs over it.
 
-local commands = require("runner.user_commands")
-local errors = require("runner.errors")
-local journal = require("runner.journal")
+local commands = require("runner.io.user_commands")
+local errors = require("runner.base.errors")
+local leftovers = require("runner.plugin.leftovers")
 local plugin = require("runner.plugin")
-local shell = require("runner.shell")
-local task = require("runner.task")
+local shell = require("runner.io.shell")
+local task = require("runner.base.task")
 
 --- A destroy_command that hangs must not keep the run from ending for as long as the others may take.
 local DESTROY_TIMEOUT_S = 120
@@ -61,7 +61,7 @@ local function create(options, ctx, values)
       { permanent = true }) -- again, and there would be more sandboxes that nobody can destroy
   end
   line = destroy_line(id)
-  local noted, forget = pcall(journal.add, ctx.run_id, {
+  local noted, forget = pcall(leftovers.add, ctx.run_id, {
     provider = "command", sandbox = id, destroy = line, cwd = commands.where(options, ctx).cwd,
   })
   if not noted then ctx.log("warning", "sandbox %s is left if this run is killed: %s", id, tostring(forget)) end

@@ -1,14 +1,14 @@
 --- Runs tests on this machine: one sandbox, as many slots as the run has, one agent over a pair of pipes.
 
 local uv = require("luv")
-local errors = require("runner.errors")
-local exits = require("runner.exits")
-local journal = require("runner.journal")
+local errors = require("runner.base.errors")
+local exit_text = require("runner.io.exit_text")
+local leftovers = require("runner.plugin.leftovers")
 local plugin = require("runner.plugin")
-local process = require("runner.process")
-local sync = require("runner.sync")
-local task = require("runner.task")
-local workdir = require("runner.workdir")
+local process = require("runner.io.process")
+local sync = require("runner.files.sync")
+local task = require("runner.base.task")
+local workdir = require("runner.files.workdir")
 
 --- A private folder with what the options want to be copied, and what removes it. nil: nothing is to be copied.
 local function private_folder(options, ctx, cwd)
@@ -17,7 +17,7 @@ local function private_folder(options, ctx, cwd)
   local copies = settings.copy_dirs or {}
   if not options.copy and #copies == 0 then return nil end
   local folder = workdir.new()
-  local noted, forget = pcall(journal.add, ctx.run_id, { provider = "local", folder = folder })
+  local noted, forget = pcall(leftovers.add, ctx.run_id, { provider = "local", folder = folder })
   if not noted then ctx.log("debug", "local: %s", tostring(forget)) end
   local function remove()
     workdir.remove(folder)
@@ -91,7 +91,7 @@ return plugin.provider({
     if gc.dry_run then argv[#argv + 1] = "--dry-run" end
     local result = process.run(argv)
     if result.code ~= 0 then
-      errors.raise("provider", ("looking for synced folders: %s: %s"):format(exits.describe(result), result.stderr))
+      errors.raise("provider", ("looking for synced folders: %s: %s"):format(exit_text.describe(result), result.stderr))
     end
     for path in result.stdout:gmatch("[^\n]+") do gc.report("the synced folder " .. path) end
   end,

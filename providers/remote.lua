@@ -5,10 +5,10 @@
 --- Nothing is assumed to stay from one call to the next. With `agent = true` one call is a sandbox, and the agent
 --- runs in it, if the script passes its stdin through.
 
-local commands = require("runner.user_commands")
-local errors = require("runner.errors")
+local commands = require("runner.io.user_commands")
+local errors = require("runner.base.errors")
 local plugin = require("runner.plugin")
-local shell = require("runner.shell")
+local shell = require("runner.io.shell")
 
 return plugin.provider({
   name = "remote",

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 struct embedded_file {
-  const char *path; /* as in the repository: "lua/runner/task.lua" */
+  const char *path; /* as in the repository: "lua/runner/base/task/init.lua" */
   const unsigned char *bytes;
   size_t size;
 };

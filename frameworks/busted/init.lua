@@ -7,9 +7,9 @@
 ---   "batch"    a process runs many tests, of one file where that fits
 ---   "test"     each test runs in a process of its own
 
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local plugin = require("runner.plugin")
-local told = require("runner.framework.told")
+local reporting_tool = require("runner.worker.reporting_tool")
 
 local MOST_PATHS = 900 -- busted takes 999
 
@@ -55,7 +55,7 @@ return plugin.framework({
     if options.lua and options.command then
       errors.raise("config", "framework busted: set either lua or command, not both")
     end
-    return told.session(options, ctx, {
+    return reporting_tool.session(options, ctx, {
       tool = "busted", tests = "tests", helper = "frameworks/busted/handler.lua", variable = "RUNNER_BUSTED",
       settings = "lua or command", shown = options.lua and options.lua .. " busted",
       program = options.lua and { ctx.shell, "-c", WITH_LUA, "sh", options.lua },

@@ -5,11 +5,11 @@
 --- with variables of build scripts, [env] of the configuration, library paths and whatever a later version adds.
 
 local cjson = require("cjson.safe")
-local call = require("runner.framework.call")
+local call = require("runner.agent.call")
 local command = require("frameworks.cargo.command")
-local errors = require("runner.errors")
-local marks = require("runner.mark")
-local tool = require("runner.framework.tool")
+local errors = require("runner.base.errors")
+local marker = require("runner.base.marker")
+local missing_tool = require("runner.worker.missing_tool")
 
 local M = {}
 
@@ -171,7 +171,7 @@ end
 
 local function explain(options, called, ctx)
   local said = called.stderr
-  tool.check(ctx, called.exit, command.about(options, ctx), said)
+  missing_tool.check(ctx, called.exit, command.about(options, ctx), said)
   if said:find("several matching instances of `target", 1, true) then
     errors.raise("config", ("the project's cargo configuration has a runner for its tests (target.'cfg(…)'.runner); "
       .. 'set via = "nextest", which uses it\n%s'):format(said))
@@ -255,7 +255,7 @@ end
 ---@return table[] problems
 ---@async
 function M.build(options, run, ctx)
-  local mark = marks.half()
+  local mark = marker.half()
   local called = run({
     argv = arguments(options, mark), env = options.env, limit = LIMIT,
     timeout = options.build_timeout or BUILD_TIMEOUT_S,

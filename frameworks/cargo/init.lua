@@ -16,10 +16,10 @@
 --- Sandboxes that cannot see this machine's files get what was built here (build = "host"), or build for themselves
 --- (build = "sandbox"); doctests and nextest always build where they run.
 
-local doctests = require("frameworks.cargo.doctests")
-local errors = require("runner.errors")
-local libtest = require("frameworks.cargo.libtest")
-local nextest = require("frameworks.cargo.nextest")
+local doctest_session = require("frameworks.cargo.doctest_session")
+local errors = require("runner.base.errors")
+local session = require("frameworks.cargo.session")
+local nextest_session = require("frameworks.cargo.nextest_session")
 local plugin = require("runner.plugin")
 
 local function reject(options, names, why)
@@ -64,12 +64,12 @@ return plugin.framework({
   session = function(options, ctx)
     if options.doc then
       reject(options, { "via", "isolation", "build", "lib", "bin", "test", "example", "bench" }, "with doc = true")
-      return doctests.open(options, ctx)
+      return doctest_session.open(options, ctx)
     elseif options.via == "nextest" then
       reject(options, { "isolation", "build", "list_timeout" }, 'with via = "nextest"')
-      return nextest.open(options, ctx)
+      return nextest_session.open(options, ctx)
     end
     reject(options, { "nextest_profile" }, 'without via = "nextest"')
-    return libtest.open(options, ctx)
+    return session.open(options, ctx)
   end,
 })

@@ -16,19 +16,19 @@
 --- other names, those of the cases inside; `test_id_format = "{tests}"` says so of any test. Where a path is given,
 --- commands of one sandbox take turns, as they write the same file; {result_file} alone has one for each.
 
-local call = require("runner.framework.call")
-local batch = require("runner.framework.batch")
-local errors = require("runner.errors")
-local files = require("frameworks.command.files")
-local gate = require("runner.framework.gate")
-local lane = require("runner.framework.lane")
-local mark = require("runner.mark")
-local match = require("runner.match")
-local outcome = require("runner.framework.outcome")
+local call = require("runner.agent.call")
+local batch = require("runner.worker.batch")
+local errors = require("runner.base.errors")
+local result_files = require("frameworks.command.result_files")
+local rw_gate = require("runner.worker.rw_gate")
+local per_test = require("runner.worker.per_test")
+local mark = require("runner.base.marker")
+local match = require("runner.worker.formats.match")
+local exit_result = require("runner.worker.exit_result")
 local plugin = require("runner.plugin")
-local results = require("frameworks.command.results")
-local unique = require("runner.framework.unique")
-local words = require("frameworks.command.words")
+local reader = require("frameworks.command.reader")
+local unique_ids = require("runner.worker.unique_ids")
+local placeholders = require("frameworks.command.placeholders")
 
 local WHOLE = "{tests}" -- as test_id_format: all that a command reports is of the test that it was called for
 local DISCOVERY_LIMIT = 64 * 1024 * 1024 -- bytes of names
@@ -40,7 +40,7 @@ end
 local function check_placeholders(options)
   for option, known in pairs({ run_command = { "tests", "result_file", "filters" }, discover_command = { "filters" },
     env = { "result_file" } }) do
-    local mistake = words.mistake(options[option], known)
+    local mistake = placeholders.mistake(options[option], known)
     if mistake then wrong("%s: %s", option, mistake) end
   end
 end
@@ -50,27 +50,27 @@ local function plan_of(options)
   local run, declared = options.run_command, options.result_file
   if not options.tests and not options.discover_command then wrong("set tests or discover_command") end
   check_placeholders(options)
-  local placed = words.mentions(run, "result_file") or words.mentions(options.env, "result_file")
+  local placed = placeholders.mentions(run, "result_file") or placeholders.mentions(options.env, "result_file")
   local paths = type(declared) == "table" and declared or { declared }
   local stdout = declared == "-"
   local plan = {
     stdout = stdout, paths = not stdout and paths[1] and paths or nil, placed = placed, format = options.result_format,
     has_results = declared ~= nil or placed,
   }
-  if placed and (stdout or #paths > 1 or paths[1] and files.is_glob(paths[1])) then
+  if placed and (stdout or #paths > 1 or paths[1] and result_files.is_glob(paths[1])) then
     wrong("{result_file} needs a result_file that is one path, or none")
   end
   if not plan.has_results and (options.test_id_format or options.result_format) then
     wrong("%s says how results are read, but nothing says where they are: use {result_file} in run_command, or "
       .. "set result_file", options.test_id_format and "test_id_format" or "result_format")
   end
-  if options.filters and not words.mentions(options.discover_command, "filters") and not words.mentions(run, "filters")
+  if options.filters and not placeholders.mentions(options.discover_command, "filters") and not placeholders.mentions(run, "filters")
   then
     wrong("filters is set, but no command has {filters}")
   end
-  plan.names_tests = words.mentions(run, "tests")
+  plan.names_tests = placeholders.mentions(run, "tests")
   -- A command that always runs all tests takes many, too: its results say how each went.
-  local many = words.takes_many(run) or plan.has_results and not plan.names_tests
+  local many = placeholders.takes_many(run) or plan.has_results and not plan.names_tests
   if options.batch and not many then
     wrong("batch: run_command takes no list of tests: {tests} must be an argument of its own")
   end
@@ -82,7 +82,7 @@ local function plan_of(options)
 end
 
 local function folder_of(options, ctx)
-  local path = require("runner.path")
+  local path = require("runner.base.path")
   local base = ctx.sandbox.cwd or ctx.agent.info.cwd
   return options.working_dir and path.absolute(options.working_dir, base) or base
 end
@@ -90,8 +90,8 @@ end
 local function names_of(options, ctx)
   if options.tests then return options.tests end
   local called = call.run(ctx, {
-    argv = words.argv(options.discover_command, ctx.shell, { filters = options.filters }),
-    env = words.env(options.env, {}), cwd = options.working_dir, limit = DISCOVERY_LIMIT,
+    argv = placeholders.argv(options.discover_command, ctx.shell, { filters = options.filters }),
+    env = placeholders.env(options.env, {}), cwd = options.working_dir, limit = DISCOVERY_LIMIT,
   })
   local names = {}
   for line in call.check(called, "discover_command"):gmatch("[^\r\n]+") do
@@ -125,7 +125,7 @@ end
 
 --- Paths below the working folder get ids that are the same on every machine.
 local function discover(options, ctx, plan, shared)
-  local tests, id_of, listed = {}, unique.ids(), {}
+  local tests, id_of, listed = {}, unique_ids.ids(), {}
   local below = folder_of(options, ctx) .. "/"
   for _, name in ipairs(names_of(options, ctx)) do
     if name == "" or name:find("%z") then wrong("framework command: %q is no name for a test", name) end
@@ -135,7 +135,7 @@ local function discover(options, ctx, plan, shared)
   end
   -- One test may well be one command; `collect` runs none.
   if #tests > 1 and not plan.names_tests and not plan.has_results and not ctx.collect_only
-    and not words.says(options.run_command, "RUNNER_TEST_ID") then
+    and not placeholders.says(options.run_command, "RUNNER_TEST_ID") then
     wrong("framework command: run_command has no {tests}: it would be the same for all %d tests; put {tests} where "
       .. "the name of a test belongs (or $RUNNER_TEST_ID, which is in its environment)", #tests)
   end
@@ -154,7 +154,7 @@ end
 
 --- Commands that write one and the same file take turns: those of all slots, and of all groups, of a sandbox.
 local function turn_of(options, ctx, paths)
-  local one = gate.of(ctx.agent, "results " .. folder_of(options, ctx) .. "\0" .. table.concat(paths, "\0"))
+  local one = rw_gate.of(ctx.agent, "results " .. folder_of(options, ctx) .. "\0" .. table.concat(paths, "\0"))
   return function(go) one:enter(true, go) end
 end
 
@@ -175,16 +175,16 @@ local function batch_worker(session, slot, report)
       local names = {}
       for i, item in ipairs(items) do names[i] = item.test.name end
       local values = { tests = names, filters = options.filters, result_file = source.paths and source.paths[1] }
-      local argv = words.argv(options.run_command, ctx.shell, values)
-      if source.paths then argv, border = files.wrap(source.paths, source.own, argv, plain) end
+      local argv = placeholders.argv(options.run_command, ctx.shell, values)
+      if source.paths then argv, border = result_files.wrap(source.paths, source.own, argv, plain) end
       return {
-        argv = argv, env = words.env(options.env, values), cwd = options.working_dir,
+        argv = argv, env = placeholders.env(options.env, values), cwd = options.working_dir,
         control = source.paths and not plain or nil,
       }
     end,
     reader = function(items, sink)
-      if not plan.has_results then return results.by_status(items, sink, in_shell) end
-      return results.reader(source, border, items, sink, {
+      if not plan.has_results then return reader.by_status(items, sink, in_shell) end
+      return reader.reader(source, border, items, sink, {
         format = plan.id_format, whole = plan.whole, root = folder_of(options, ctx), shared = shared, log = ctx.log,
         plain = plain, in_shell = in_shell,
       })
@@ -194,14 +194,14 @@ end
 
 local function lane_worker(session, slot, report)
   local options, ctx = session.options, session.ctx
-  return lane.worker(ctx, slot, report, {
+  return per_test.worker(ctx, slot, report, {
     result = type(options.run_command) == "string" and function(_, exit)
-      return outcome.of_exit(results.exit_in_shell(exit))
+      return exit_result.of_exit(reader.exit_in_shell(exit))
     end or nil,
     command = function(item)
       local values = { tests = { item.test.name }, filters = options.filters }
       return {
-        argv = words.argv(options.run_command, ctx.shell, values), env = words.env(options.env, {}),
+        argv = placeholders.argv(options.run_command, ctx.shell, values), env = placeholders.env(options.env, {}),
         cwd = options.working_dir,
       }
     end,

@@ -21,19 +21,19 @@
 --- fixture is set up anew for a test that still comes; what is set up at the end of the run is cleaned up then.
 --- TIMEOUT_AFTER_MATCH, RESOURCE_GROUPS and PROCESSOR_AFFINITY have no effect.
 
-local build = require("runner.framework.build")
-local call = require("runner.framework.call")
+local build = require("runner.worker.build_command")
+local call = require("runner.agent.call")
 local environment = require("frameworks.ctest.environment")
-local errors = require("runner.errors")
-local lane = require("runner.framework.lane")
-local list = require("frameworks.ctest.list")
+local errors = require("runner.base.errors")
+local per_test = require("runner.worker.per_test")
+local discovery = require("frameworks.ctest.discovery")
 local order = require("frameworks.ctest.order")
-local paths = require("runner.path")
+local path = require("runner.base.path")
 local plugin = require("runner.plugin")
-local tail = require("runner.framework.tail")
-local task = require("runner.task")
-local tool = require("runner.framework.tool")
-local verdict = require("frameworks.ctest.verdict")
+local tail = require("runner.base.tail")
+local task = require("runner.base.task")
+local missing_tool = require("runner.worker.missing_tool")
+local result = require("frameworks.ctest.result")
 local worker = require("frameworks.ctest.worker")
 
 local LIST_LIMIT = 128 * 1024 * 1024 -- bytes
@@ -49,7 +49,7 @@ local NOT_FOUND = { "/bin/sh", "-c", "exit 127" }
 
 local function folder_of(options, ctx)
   local root, folder = ctx.sandbox.cwd, options.build_dir or "build"
-  return root and paths.absolute(folder, root) or folder
+  return root and path.absolute(folder, root) or folder
 end
 
 --- Why ctest could not be started.
@@ -59,7 +59,7 @@ local function explain(options, ctx, folder, exit)
     errors.raise("config", ("there is no folder %s: configure the project (cmake -B %s), or set build_dir or "
       .. "build_command of the ctest framework"):format(folder, options.build_dir or "build"))
   end
-  tool.check(ctx, exit, {
+  missing_tool.check(ctx, exit, {
     program = options.ctest or "ctest", install = "CMake", set = 'ctest = "…" of the ctest framework',
   })
 end
@@ -77,14 +77,14 @@ local function read(options, ctx)
     argv = argv, cwd = folder, env = options.env, limit = LIST_LIMIT,
     timeout = options.list_timeout or LIST_TIMEOUT_S,
   })
-  if tool.is_missing(called.exit) then explain(options, ctx, folder, called.exit) end
-  local root, said = list.decode(call.check(called, "ctest --show-only in " .. folder))
+  if missing_tool.is_missing(called.exit) then explain(options, ctx, folder, called.exit) end
+  local root, said = discovery.decode(call.check(called, "ctest --show-only in " .. folder))
   if not root then
     errors.raise("config", ("ctest --show-only=json-v1 printed no list of tests (is it older than 3.14?): %s")
       :format(said:sub(1, 2000)))
   end
   if said:find("%S") then ctx.log("warning", "ctest: %s", (said:gsub("%s+$", ""))) end
-  local entries = list.entries(root)
+  local entries = discovery.entries(root)
   if #entries == 0 then
     local there = call.run(ctx, { argv = { ctx.shell, "-c", "[ -e CTestTestfile.cmake ]" }, cwd = folder })
     if there.exit.code ~= 0 then
@@ -92,7 +92,7 @@ local function read(options, ctx)
         .. "build_command"):format(folder))
     end
   end
-  local circle = list.circle(entries)
+  local circle = discovery.circle(entries)
   if circle then
     errors.raise("config", ("the tests of %s wait for one another: %s (see DEPENDS and FIXTURES_… in CMake)")
       :format(folder, table.concat(circle, ", ")))
@@ -134,13 +134,13 @@ local function command_of(entry, base, options)
   end
   local argv = entry.command or NOT_FOUND
   if entry.command and entry.required_files[1] then
-    argv = { "/bin/sh", "-c", REQUIRE, verdict.MISSING_FILE, table.unpack(entry.required_files) }
+    argv = { "/bin/sh", "-c", REQUIRE, result.MISSING_FILE, table.unpack(entry.required_files) }
     argv[#argv + 1] = "--"
     table.move(entry.command, 1, #entry.command, #argv + 1, argv)
   else
     argv = table.move(argv, 1, #argv, 1, {})
   end
-  return { argv = argv, cwd = entry.dir, env = env, merge = verdict.reads_output(entry) }
+  return { argv = argv, cwd = entry.dir, env = env, merge = result.reads_output(entry) }
 end
 
 local function lane_spec(state, options)
@@ -148,7 +148,7 @@ local function lane_spec(state, options)
   return {
     command = function(item)
       local entry = state.by_id[item.test.entry]
-      if verdict.reads_output(entry) then outputs[item] = collector() end
+      if result.reads_output(entry) then outputs[item] = collector() end
       return command_of(entry, state.base, options)
     end,
     show = function(item, _, bytes)
@@ -158,7 +158,7 @@ local function lane_spec(state, options)
     result = function(item, exit)
       local output = outputs[item] and outputs[item].text() or ""
       outputs[item] = nil
-      return verdict.of(state.by_id[item.test.entry], exit, output)
+      return result.of(state.by_id[item.test.entry], exit, output)
     end,
   }
 end
@@ -185,7 +185,7 @@ local function clean_up(state, options, ctx, entry)
   local command = command_of(entry, state.base, options)
   command.merge, command.timeout = true, entry.timeout or nil
   local called = call.run(ctx, command)
-  return verdict.of(entry, called.exit, called.stdout), called.stdout
+  return result.of(entry, called.exit, called.stdout), called.stdout
 end
 
 return plugin.framework({
@@ -211,13 +211,13 @@ return plugin.framework({
     return build.session(ctx, options, {
       discover = function()
         local tests = {}
-        for i, entry in ipairs(state().entries) do tests[i] = list.test(entry) end
+        for i, entry in ipairs(state().entries) do tests[i] = discovery.test(entry) end
         return tests, {}
       end,
       worker = function(_, slot, report)
         local here = state()
         local spec = lane_spec(here, options)
-        if not here.order then return lane.worker(ctx, slot, report, spec) end
+        if not here.order then return per_test.worker(ctx, slot, report, spec) end
         return worker.new(ctx, slot, report, spec, here.order)
       end,
       close = function()

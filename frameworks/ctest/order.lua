@@ -4,9 +4,9 @@
 --- them comes, once in each sandbox; when its own turn comes, what it did then is its result. A test whose fixture
 --- cannot be set up fails. A clean-up waits for those that use its fixture; what was set up is cleaned up at the end.
 
-local gate = require("runner.framework.gate")
-local tail = require("runner.framework.tail")
-local verdict = require("frameworks.ctest.verdict")
+local rw_gate = require("runner.worker.rw_gate")
+local tail = require("runner.base.tail")
+local verdict = require("frameworks.ctest.result")
 
 local M = {}
 
@@ -36,7 +36,7 @@ Order.__index = Order
 function M.new(list, spawn)
   local self = setmetatable({
     entries = {}, list = list, spawn = spawn, ran = {}, last = {}, users = {}, made = {}, cleaning = {}, waiting = {},
-    needed = {}, gate = gate.new(),
+    needed = {}, gate = rw_gate.new(),
   }, Order)
   for _, entry in ipairs(list) do
     self.entries[entry.id] = entry

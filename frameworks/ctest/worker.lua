@@ -1,8 +1,8 @@
 --- A worker for builds in which the order of tests matters: one test at a time, each after what it needs.
 
-local lane = require("runner.framework.lane")
+local per_test = require("runner.worker.per_test")
 local order = require("frameworks.ctest.order")
-local tail = require("runner.framework.tail")
+local tail = require("runner.base.tail")
 
 local M = {}
 
@@ -40,7 +40,7 @@ function M.new(ctx, slot, report, spec, state)
       self:next()
     end,
   }, { __index = report })
-  self.lane = lane.worker(ctx, slot, inner, spec)
+  self.lane = per_test.worker(ctx, slot, inner, spec)
   return self
 end
 

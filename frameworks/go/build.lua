@@ -3,10 +3,10 @@
 --- binary, says with which arguments it is to be run, and asks it for its tests.
 
 local cjson = require("cjson.safe")
-local call = require("runner.framework.call")
-local errors = require("runner.errors")
-local keys = require("runner.keys")
-local tool = require("runner.framework.tool")
+local call = require("runner.agent.call")
+local errors = require("runner.base.errors")
+local keys = require("runner.base.sorted_keys")
+local missing_tool = require("runner.worker.missing_tool")
 
 local M = {}
 
@@ -203,7 +203,7 @@ function M.run(options, ctx, root)
   local exit = called.exit
   local packages, builds, loose = read_events(called.stdout)
   if exit.kind ~= "exited" or called.too_much or exit.timed_out or exit.code ~= 0 and not next(packages) then
-    tool.check(ctx, exit, { program = argv[1], install = "Go", set = 'go = "…" of the go framework' }, called.stderr)
+    missing_tool.check(ctx, exit, { program = argv[1], install = "Go", set = 'go = "…" of the go framework' }, called.stderr)
     call.check(called, argv[1] .. " test")
   end
   local said = called.stderr .. loose

@@ -17,14 +17,14 @@
 --- Tests that call t.Parallel run at once in their process, as ever. Standard error goes where standard output goes:
 --- only so it is certain which test wrote what. Packages are built in each sandbox.
 
-local batch = require("runner.framework.batch")
+local batch = require("runner.worker.batch")
 local build = require("frameworks.go.build")
-local keys = require("runner.keys")
-local lane = require("runner.framework.lane")
-local paths = require("runner.path")
+local keys = require("runner.base.sorted_keys")
+local per_test = require("runner.worker.per_test")
+local paths = require("runner.base.path")
 local plugin = require("runner.plugin")
 local reader = require("frameworks.go.reader")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local SIGQUIT = 3 -- at which Go prints the stacks of all goroutines
 
@@ -80,7 +80,7 @@ local function worker(options, packages, problems, ctx, slot, report)
     return reader.new(items, sink, { package = path, framed = framed, together = together })
   end
   if not together then
-    return lane.worker(ctx, slot, report, {
+    return per_test.worker(ctx, slot, report, {
       command = function(item) return command({ item }) end, reader = read, dump = SIGQUIT,
     })
   end

@@ -5,11 +5,11 @@
 --- ends, all of those that ran are suspects, unless a panic is known to be another's: Go reports a test as failed
 --- before it lets its panic end the process.
 
-local exits = require("runner.exits")
-local lines = require("frameworks.go.lines")
-local outcome = require("runner.framework.outcome")
-local results = require("frameworks.go.results")
-local tail = require("runner.framework.tail")
+local exits = require("runner.io.exit_text")
+local lines = require("frameworks.go.framing")
+local exit_result = require("runner.worker.exit_result")
+local results = require("frameworks.go.result")
+local tail = require("runner.base.tail")
 
 local M = {}
 
@@ -325,7 +325,7 @@ end
 
 --- The test that ran when the process ended.
 function Reader:explain(exit)
-  local result = outcome.of_exit(exit)
+  local result = exit_result.of_exit(exit)
   if result.status == "crashed" then return result end
   local item = self.active[1]
   local text = "\n" .. (item and self.states[item].text or self.outside):text()

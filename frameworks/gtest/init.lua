@@ -15,17 +15,17 @@
 --- Ids are PROGRAM::Suite.Name, with as much of the program's path as tells it from the others. Standard error goes
 --- where standard output goes: only so it is certain which test wrote what.
 
-local batch = require("runner.framework.batch")
-local build = require("runner.framework.build")
-local call = require("runner.framework.call")
-local errors = require("runner.errors")
-local exits = require("runner.exits")
-local find = require("runner.framework.find")
-local lane = require("runner.framework.lane")
-local list = require("frameworks.gtest.list")
+local batch = require("runner.worker.batch")
+local build_command = require("runner.worker.build_command")
+local call = require("runner.agent.call")
+local errors = require("runner.base.errors")
+local exit_text = require("runner.io.exit_text")
+local find = require("runner.worker.find")
+local per_test = require("runner.worker.per_test")
+local discovery = require("frameworks.gtest.discovery")
 local plugin = require("runner.plugin")
 local reader = require("frameworks.gtest.reader")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local LIST_LIMIT = 64 * 1024 * 1024 -- bytes of a list
 local LIST_TIMEOUT_S = 60
@@ -141,14 +141,14 @@ local function ask(options, ctx, path, label, json)
   local exit = called.exit
   if exit.kind == "lost" then call.check(called, label) end
   local text, from = called.stdout:match("^(.*)\n\30\n()")
-  local cases, odd = list.parse((text or called.stdout) .. "\n", from and called.stdout:sub(from))
+  local cases, odd = discovery.parse((text or called.stdout) .. "\n", from and called.stdout:sub(from))
   local why
   if called.too_much then
     why = ("printed more than %d MiB"):format(LIST_LIMIT >> 20)
   elseif exit.timed_out then
     why = ("did not answer within %g s"):format(options.list_timeout or LIST_TIMEOUT_S)
   elseif exit.kind ~= "exited" or exit.code ~= 0 then
-    why = "failed: " .. exits.describe(exit)
+    why = "failed: " .. exit_text.describe(exit)
   elseif not cases then
     why = odd and ("printed no list of tests but %q"):format(odd:sub(1, 80)) or "printed no list of tests"
   end
@@ -165,7 +165,7 @@ local function ask(options, ctx, path, label, json)
     tests[#tests + 1] = {
       id = label .. "::" .. name, name = shown(case), file = source(ctx, case.file), line = case.line,
       program = path, case = name,
-      ignored = list.is_disabled(case) and not options.disabled and "DISABLED_ in its name" or nil,
+      ignored = discovery.is_disabled(case) and not options.disabled and "DISABLED_ in its name" or nil,
     }
   end
   for name, n in pairs(count) do
@@ -220,7 +220,7 @@ local function worker(options, ctx, slot, report)
   end
   local function read(items, sink) return reader.new(items, sink, items[1].test.id:match("^(.-)::"), together) end
   if not together then
-    return lane.worker(ctx, slot, report, {
+    return per_test.worker(ctx, slot, report, {
       command = function(item) return command({ item }) end, reader = read,
     })
   end
@@ -246,7 +246,7 @@ return plugin.framework({
   },
 
   session = function(options, ctx)
-    return build.session(ctx, options, {
+    return build_command.session(ctx, options, {
       discover = function() return discover(options, ctx) end,
       worker = function(_, slot, report) return worker(options, ctx, slot, report) end,
       close = function() end,

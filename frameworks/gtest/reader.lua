@@ -4,9 +4,9 @@
 --- left open. A line counts only when the state allows it and it names the test in question to the letter, so that a
 --- test which prints such lines (those of a program that it starts, say) confuses nobody.
 
-local exits = require("runner.exits")
-local outcome = require("runner.framework.outcome")
-local tail = require("runner.framework.tail")
+local exit_text = require("runner.io.exit_text")
+local exit_result = require("runner.worker.exit_result")
+local tail = require("runner.base.tail")
 
 local M = {}
 
@@ -232,7 +232,7 @@ function Reader:ended(exit, done)
       or self.failed == 0 or exit.kind == "signaled" then
       self.sink.problem({
         kind = "teardown", id = self.program, text = said,
-        message = ("%s failed outside of its tests: %s"):format(self.program, exits.describe(exit)),
+        message = ("%s failed outside of its tests: %s"):format(self.program, exit_text.describe(exit)),
       })
     end
   end
@@ -241,17 +241,17 @@ end
 
 --- The test that ran when the program ended.
 function Reader:explain(exit)
-  local result = outcome.of_exit(exit)
+  local result = exit_result.of_exit(exit)
   if result.status == "crashed" then return result end
   local failure = failure_message(self.text:text(), self.current and self.current.test.file)
   result.status = result.status == "passed" and "failed" or result.status
   if not self.current then
-    result.message = self.left > 0 and ("%s did not run this test: %s"):format(self.program, exits.describe(exit))
+    result.message = self.left > 0 and ("%s did not run this test: %s"):format(self.program, exit_text.describe(exit))
       or result.message
     local said = self.outside:text()
     result.trace = said:find("%S") and said or nil
   else
-    result.message = ("the test ended the program: %s%s"):format(exits.describe(exit),
+    result.message = ("the test ended the program: %s%s"):format(exit_text.describe(exit),
       failure and "\n" .. failure or "")
   end
   return result

@@ -2,17 +2,17 @@
 --- project sets up once for all workers; each slot has a resident process of its own, which runs file after file.
 
 local uv = require("luv")
-local cache = require("runner.framework.cache")
-local channel = require("runner.framework.channel")
-local errors = require("runner.errors")
-local exits = require("runner.exits")
-local gate = require("runner.framework.gate")
-local listing = require("frameworks.javascript.listing")
-local plain = require("frameworks.javascript.plain")
-local process = require("frameworks.javascript.process")
-local resident = require("runner.framework.resident")
-local scripts = require("frameworks.javascript.scripts")
-local task = require("runner.task")
+local cache = require("runner.worker.list_cache")
+local channel = require("runner.worker.channel")
+local errors = require("runner.base.errors")
+local exits = require("runner.io.exit_text")
+local rw_gate = require("runner.worker.rw_gate")
+local discovery = require("frameworks.javascript.discovery")
+local shell_session = require("frameworks.javascript.shell_session")
+local process = require("frameworks.javascript.command")
+local resident = require("runner.worker.resident")
+local transfer = require("frameworks.javascript.transfer")
+local task = require("runner.base.task")
 
 local M = {}
 
@@ -58,7 +58,7 @@ local function on_message(self, leader, message)
 end
 
 local function start_leader(self)
-  local leader = { list = listing.new(), tail = "", ended = task.event() }
+  local leader = { list = discovery.new(), tail = "", ended = task.event() }
   self.leader = leader
   local spec = spec_of(self, { workers = math.max(1, self.width) })
   local read = channel.reader(function(message) on_message(self, leader, message) end)
@@ -160,7 +160,7 @@ function Session:discover()
   end)
   local found = fresh or kept
   self.serial = self.serial or found.serial or nil
-  return listing.tests(found, options.working_dir)
+  return discovery.tests(found, options.working_dir)
 end
 
 -- What is set up once -----------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ function Session:worker(slot, report)
     hello = function() return { slot = { worker = slot.index, stride = self.ctx.settings.max_parallel or 1 } } end,
     ready = function(about) self.serial = self.serial or about.serial end,
     unit = function(item) return item.test.unit end,
-    request = listing.request,
+    request = discovery.request,
     admit = function(item, peer, send, go)
       local function enter()
         self.gate:enter(self.serial or false, function(left)
@@ -289,14 +289,14 @@ end
 ---@return table session
 ---@async
 function M.open(name, options, ctx)
-  if ctx.agent.plain then return plain.open(name, options, ctx) end
+  if ctx.agent.plain then return shell_session.open(name, options, ctx) end
   local cpus = ctx.agent.info and ctx.agent.info.cpus or uv.available_parallelism()
   local self = setmetatable({
     name = name, cached = ("%s %s"):format(name, ctx.group),
-    options = options, ctx = ctx, spares = {}, setup_waiting = {}, gate = gate.new(),
+    options = options, ctx = ctx, spares = {}, setup_waiting = {}, gate = rw_gate.new(),
     width = math.min(ctx.settings.max_parallel or cpus, cpus), folder = ctx.tmpdir(),
   }, Session)
-  scripts.put(ctx, name, self.folder)
+  transfer.put(ctx, name, self.folder)
   return self
 end
 

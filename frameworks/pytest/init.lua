@@ -8,10 +8,10 @@
 --- Where forking is not safe (threads run after collection, or a module asks for the worker's name when it is
 --- imported), workers collect for themselves.
 
-local plain = require("frameworks.pytest.plain")
+local shell_session = require("frameworks.pytest.shell_session")
 local plugin = require("runner.plugin")
-local workers = require("frameworks.pytest.workers")
-local zygote = require("frameworks.pytest.zygote")
+local worker = require("frameworks.pytest.worker")
+local zygote = require("frameworks.pytest.session")
 
 return plugin.framework({
   name = "pytest",
@@ -29,10 +29,10 @@ return plugin.framework({
   },
 
   session = function(options, ctx)
-    if ctx.agent.plain then return plain.open(options, ctx) end
+    if ctx.agent.plain then return shell_session.open(options, ctx) end
     local session = zygote.open(options, ctx)
     function session:worker(slot, report)
-      local kind = options.isolation == "process" and workers.single or workers.resident
+      local kind = options.isolation == "process" and worker.single or worker.resident
       return kind(self, slot, report)
     end
     return session

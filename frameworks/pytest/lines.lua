@@ -1,7 +1,7 @@
 --- JSON lines over a control channel.
 
 local cjson = require("cjson.safe")
-local lines = require("runner.framework.lines")
+local lines = require("runner.worker.lines")
 
 local M = {}
 

@@ -8,7 +8,7 @@
 ---   "test"     each example runs in a process of its own
 
 local plugin = require("runner.plugin")
-local told = require("runner.framework.told")
+local reporting_tool = require("runner.worker.reporting_tool")
 
 --- "./a_spec.rb[1:1]", "./a_spec.rb[1:2]" → "./a_spec.rb[1:1,1:2]".
 local function paths_of(items)
@@ -39,7 +39,7 @@ return plugin.framework({
   },
 
   session = function(options, ctx)
-    return told.session(options, ctx, {
+    return reporting_tool.session(options, ctx, {
       tool = "rspec", tests = "examples", helper = "frameworks/rspec/runner_rspec.rb", variable = "RUNNER_RSPEC",
       settings = "command",
       flags = function(path) return { "--require", path, "--format", "RunnerRSpec::Formatter", "--no-color" } end,

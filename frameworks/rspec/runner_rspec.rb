@@ -1,6 +1,6 @@
 # Tells runner what RSpec does, loaded with `rspec --require`: the examples that there are (RUNNER_RSPEC=list, with
 # --dry-run), or how each of them goes (RUNNER_RSPEC=run). Messages go into the stdout of the process; what they say is
-# described in lua/runner/framework/told.lua, what they look like in lua/runner/framework/channel.lua. Ruby 2.4 and
+# described in lua/runner/worker/reporting_tool.lua, what they look like in lua/runner/worker/channel.lua. Ruby 2.4 and
 # later, RSpec 3.
 
 require "json"

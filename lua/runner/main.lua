@@ -43,7 +43,7 @@ return function(...)
     status = run_script(select(2, ...))
   else
     local argv = { ... }
-    status = require("runner.task").main(function() return require("runner.cli").main(argv) end)
+    status = require("runner.base.task").main(function() return require("runner.cli").main(argv) end)
   end
   close_handles()
   io.stdout:flush()

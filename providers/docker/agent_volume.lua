@@ -3,8 +3,8 @@
 
 local host = require("runner.core.host")
 local digest = require("providers.docker.digest")
-local tar = require("runner.tar")
-local task = require("runner.task")
+local tar = require("runner.base.tar")
+local task = require("runner.base.task")
 
 local M = {}
 

@@ -3,8 +3,8 @@
 
 local cjson = require("cjson.safe")
 local uv = require("luv")
-local errors = require("runner.errors")
-local http = require("runner.http")
+local errors = require("runner.base.errors")
+local http = require("runner.io.http")
 
 local M = {}
 

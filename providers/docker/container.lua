@@ -3,11 +3,11 @@
 --- container, which the engine then removes.
 
 local cjson = require("cjson.safe")
-local errors = require("runner.errors")
-local exits = require("runner.exits")
-local path = require("runner.path")
+local errors = require("runner.base.errors")
+local exit_text = require("runner.io.exit_text")
+local path = require("runner.base.path")
 local Stream = require("providers.docker.stream")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local M = {}
 
@@ -203,7 +203,7 @@ function Container:explain(memory)
     parts[1] = memory and ("the kernel killed it for want of memory (limit %d MiB)"):format(memory >> 20)
       or "the kernel killed it for want of memory"
   elseif code then
-    parts[1] = "it " .. exits.verb({ code = code, signal = code > 128 and code - 128 })
+    parts[1] = "it " .. exit_text.verb({ code = code, signal = code > 128 and code - 128 })
   end
   local words = self.stream and self.stream.stderr:gsub("%s+$", "") or ""
   if words ~= "" then parts[#parts + 1] = "its last output: " .. words end

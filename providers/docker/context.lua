@@ -2,13 +2,13 @@
 --- will hold, and a tar archive of it that is read while it is sent.
 
 local uv = require("luv")
-local errors = require("runner.errors")
-local files = require("runner.file")
+local errors = require("runner.base.errors")
+local files = require("runner.base.files")
 local ignore = require("providers.docker.ignore")
-local path = require("runner.path")
-local sync = require("runner.sync")
-local tar = require("runner.tar")
-local task = require("runner.task")
+local path = require("runner.base.path")
+local sync = require("runner.files.sync")
+local tar = require("runner.base.tar")
+local task = require("runner.base.task")
 
 local M = {}
 

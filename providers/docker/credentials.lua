@@ -1,11 +1,11 @@
 --- Who somebody is to a registry, as `docker login` and `podman login` have noted it: in a file, or in a keychain that
 --- a helper program asks. The daemon pulls on our behalf, so it is told; nobody else is, and nothing is logged.
 
-local base64 = require("runner.base64")
+local base64 = require("runner.base.base64")
 local cjson = require("cjson.safe")
-local file = require("runner.file")
-local shell = require("runner.shell")
-local task = require("runner.task")
+local file = require("runner.base.files")
+local shell = require("runner.io.shell")
+local task = require("runner.base.task")
 
 local M = {}
 

@@ -1,7 +1,7 @@
 --- SHA-256 as text, for names of what is made from content.
 
 local hash = require("runner.core.hash")
-local text = require("runner.text")
+local text = require("runner.base.text")
 
 local M = {}
 

@@ -1,8 +1,8 @@
 --- .dockerignore: which files of a build context stay out. A pattern matches a path or a folder above it; the last
 --- pattern that matches decides; `!` takes back; `**` crosses folders.
 
-local errors = require("runner.errors")
-local regex = require("runner.regex")
+local errors = require("runner.base.errors")
+local regex = require("runner.base.regex")
 
 local M = {}
 

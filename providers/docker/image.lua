@@ -6,7 +6,7 @@ local cjson = require("cjson.safe")
 local context = require("providers.docker.context")
 local credentials = require("providers.docker.credentials")
 local digest = require("providers.docker.digest")
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 
 local M = {}
 

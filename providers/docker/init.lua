@@ -4,14 +4,14 @@
 local agent_volume = require("providers.docker.agent_volume")
 local api = require("providers.docker.api")
 local containers = require("providers.docker.container")
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local image = require("providers.docker.image")
-local journal = require("runner.journal")
+local leftovers = require("runner.plugin.leftovers")
 local place = require("providers.docker.place")
 local plugin = require("runner.plugin")
 local reuse = require("providers.docker.reuse")
 local sweep = require("providers.docker.sweep")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 ---@class docker.Prepared what the sandboxes of a run share
 ---@field hosts { engine: docker.Engine, image: docker.Image, agent: docker.AgentVolume }[]
@@ -19,7 +19,7 @@ local task = require("runner.task")
 ---@field owner string? of the containers; nil when there is no journal
 
 local function owner_of(options, ctx)
-  local ok, owner = pcall(journal.owner)
+  local ok, owner = pcall(leftovers.owner)
   if ok then return owner end
   if options.reuse then error(owner, 0) end -- nobody would find the containers again
   ctx.log("warning", "docker: what is left when this run is killed has to be removed by hand: %s", tostring(owner))
@@ -93,7 +93,7 @@ local function obtain(options, ctx, prepared, host, spec)
   local name = ("runner-%s-%d"):format(ctx.run_id, spec.number)
   local forget
   if not options.reuse and prepared.owner then
-    local ok, err = pcall(journal.add, ctx.run_id, {
+    local ok, err = pcall(leftovers.add, ctx.run_id, {
       provider = "docker", host = host.engine.address, container = name,
     })
     if ok then

@@ -1,6 +1,6 @@
 --- What the core gets of a container: the stream to its agent, other processes, its end.
 
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 ---@class docker.Place
 ---@field package container docker.Container

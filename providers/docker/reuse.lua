@@ -5,7 +5,7 @@
 local cjson = require("cjson.safe")
 local containers = require("providers.docker.container")
 local digest = require("providers.docker.digest")
-local journal = require("runner.journal")
+local leftovers = require("runner.plugin.leftovers")
 local system = require("runner.core.system")
 local uv = require("luv")
 
@@ -31,7 +31,7 @@ function M.key(body)
 end
 
 local function path_of(id)
-  return journal.make_folder("reuse") .. "/" .. id .. ".lock"
+  return leftovers.make_folder("reuse") .. "/" .. id .. ".lock"
 end
 
 --- Keeps a container from other runs, until the lock is closed.

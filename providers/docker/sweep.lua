@@ -4,9 +4,9 @@
 local cjson = require("cjson.safe")
 local agent_volume = require("providers.docker.agent_volume")
 local containers = require("providers.docker.container")
-local journal = require("runner.journal")
+local leftovers = require("runner.plugin.leftovers")
 local reuse = require("providers.docker.reuse")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local M = {}
 
@@ -73,7 +73,7 @@ end
 ---@param log fun(level: string, format: string, ...)
 ---@async
 function M.before_run(engines, owner, log)
-  local dead, swept = journal.dead(), {}
+  local dead, swept = leftovers.dead(), {}
   local held <close> = setmetatable({}, { __close = function() -- luacheck: ignore
     for _, run in ipairs(dead) do run:close() end
   end })
@@ -87,7 +87,7 @@ function M.before_run(engines, owner, log)
     local clean = true
     local done, err = task.deadline(TIMEOUT_S, function()
       M.run(engine, {
-        entries = entries, owner = owner, is_alive = journal.is_alive,
+        entries = entries, owner = owner, is_alive = leftovers.is_alive,
         report = function(what, why)
           clean = clean and not why
           log("info", why and "docker: cannot remove the dead %s: %s" or "docker: removed the dead %s",

@@ -5,12 +5,12 @@
 --- The user's ssh_config holds. With `working_dir` the project is expected to be there already.
 
 local command_line = require("providers.ssh.command_line")
-local errors = require("runner.errors")
-local paths = require("runner.path")
+local errors = require("runner.base.errors")
+local paths = require("runner.base.path")
 local plugin = require("runner.plugin")
-local ssh = require("runner.ssh")
-local task = require("runner.task")
-local terminal = require("runner.terminal")
+local ssh = require("runner.io.ssh")
+local task = require("runner.base.task")
+local terminal = require("runner.base.terminal")
 
 --- Log-ins at once: sshd, or the one of a jump host, turns away more than 10 that are not done (MaxStartups).
 local LOGINS = 8

@@ -1,7 +1,7 @@
 --- Commands made by a fork server: a process of the tests' own that has loaded everything once.
 
 local agents = require("spec.support.agent_process")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local with, start = agents.with, agents.start
 

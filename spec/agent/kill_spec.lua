@@ -1,7 +1,7 @@
 --- Deadlines, kills and leaks: everything a command has started ends, however it hides.
 
 local agents = require("spec.support.agent_process")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local with, start, sh = agents.with, agents.start, agents.sh
 

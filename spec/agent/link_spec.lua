@@ -3,8 +3,8 @@
 local uv = require("luv")
 local agents = require("spec.support.agent_process")
 local async = require("spec.support.async")
-local frame = require("runner.frame")
-local task = require("runner.task")
+local frame = require("runner.agent.frame")
+local task = require("runner.base.task")
 
 local with, start = agents.with, agents.start
 
@@ -224,7 +224,7 @@ describe("agent", function()
   end)
 
   it("host refuses what is no agent", async(function()
-    local connect = require("runner.agent").connect
+    local connect = require("runner.agent.client").connect
     for _, case in ipairs({
       { "Welcome to the machine!\n", "no agent answers.*Welcome to the machine!" },
       { frame.encode(frame.to_host, "pong", 1), "first frame was PONG" },

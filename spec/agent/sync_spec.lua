@@ -1,13 +1,13 @@
 --- The agent's side of a sync, spoken to frame by frame: what hostile or broken hosts may try, and what is left behind
---- by one that goes away in the middle. spec/sync_spec.lua has the rest.
+--- by one that goes away in the middle. spec/unit/files/sync_spec.lua has the rest.
 
 local uv = require("luv")
 local agents = require("spec.support.agent_process")
 local async = require("spec.support.async")
-local frame = require("runner.frame")
+local frame = require("runner.agent.frame")
 local hash = require("runner.core.hash")
 local project = require("spec.support.project")
-local task = require("runner.task")
+local task = require("runner.base.task")
 local tree = require("spec.support.tree")
 
 local FILE, LINK, FOLDER = 1, 2, 3
@@ -227,7 +227,7 @@ describe("agent sync", function()
     -- The next one knows what is there, and whose it is.
     local stream = agents.stream({ "HOME=" .. h.home })
     local got = {}
-    local connected = require("runner.agent").connect(stream, {})
+    local connected = require("runner.agent.client").connect(stream, {})
     local bytes = encode({ file("b", "2") })
     local path = task.await(function(resume)
       local transfer

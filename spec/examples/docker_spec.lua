@@ -3,7 +3,7 @@ local uv = require("luv")
 local async = require("spec.support.async")
 local dockerd = require("spec.support.dockerd")
 local finished = require("spec.support.finished_run")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 

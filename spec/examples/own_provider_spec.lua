@@ -1,6 +1,6 @@
 local uv = require("luv")
 local async = require("spec.support.async")
-local process = require("runner.process")
+local process = require("runner.io.process")
 
 describe("examples/own-provider", function()
   it("runs its tests in clean rooms", async(function()

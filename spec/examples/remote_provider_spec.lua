@@ -1,6 +1,6 @@
 local uv = require("luv")
 local async = require("spec.support.async")
-local process = require("runner.process")
+local process = require("runner.io.process")
 
 describe("examples/remote-provider", function()
   it("runs its tests through its script, and cleans up", async(function()

@@ -3,11 +3,11 @@
 local async = require("spec.support.async")
 local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
-local junit = require("runner.junit")
-local process = require("runner.process")
+local junit = require("runner.worker.formats.junit")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local find = finished.find
 
@@ -142,7 +142,7 @@ describe("busted", function()
   it("runs specs of this project inside its own binary, as its .busted says", async(function()
     local dir = project.new({ ["runner.lua"] = ([[return {
       max_parallel = 2, working_dir = %q,
-      framework = require "frameworks.busted" { paths = { "spec/retry_spec.lua", "spec/suggest_spec.lua" } },
+      framework = require "frameworks.busted" { paths = { "spec/unit/run/retry_spec.lua", "spec/unit/base/suggest_spec.lua" } },
     }]]):format(require("luv").cwd()) })
     local states, code, text = run(dir)
     assert.are.equal(0, code, text)

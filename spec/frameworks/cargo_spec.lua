@@ -4,7 +4,7 @@ local async = require("spec.support.async")
 local cargo = require("spec.support.cargo")
 local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 
 --- The example with other options for its group of tests, and without the doctests.

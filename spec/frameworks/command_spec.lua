@@ -4,12 +4,12 @@
 local async = require("spec.support.async")
 local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
-local junit = require("runner.junit")
-local nodeid = require("runner.junit.nodeid")
-local process = require("runner.process")
+local junit = require("runner.worker.formats.junit")
+local nodeid = require("runner.worker.formats.junit.nodeid")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 --- What prove says of a file; nil: it hangs.
 local function proved(dir, file)

@@ -4,7 +4,7 @@ local async = require("spec.support.async")
 local environment = require("frameworks.ctest.environment")
 local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 

@@ -4,10 +4,10 @@ local cjson = require("cjson.safe")
 local async = require("spec.support.async")
 local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local CONFIG = [[
 local gtest = require "frameworks.gtest"

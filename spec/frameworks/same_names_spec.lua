@@ -5,7 +5,7 @@ local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
-local unique = require("runner.framework.unique")
+local unique_ids = require("runner.worker.unique_ids")
 
 local function run(files)
   local dir = project.new(files)
@@ -17,7 +17,7 @@ describe("tests of the same name", function()
   after_each(project.remove_all)
 
   it("have ids of their own, even where a name looks like one of these", function()
-    local id_of, ids = unique.ids(), {}
+    local id_of, ids = unique_ids.ids(), {}
     for i, name in ipairs({ "a", "a#2", "a", "a", "a#2", "b", "b" }) do ids[i] = id_of(name) end
     assert.are.same({ "a", "a#2", "a#3", "a#4", "a#2#2", "b", "b#2" }, ids)
     local last

@@ -5,7 +5,7 @@ local agents = require("spec.support.agent_process")
 local async = require("spec.support.async")
 local boxes = require("spec.support.boxes")
 local eventually = require("spec.support.eventually")
-local names_in = require("runner.file").names
+local names_in = require("runner.base.files").names
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 

@@ -6,7 +6,7 @@ local boxes = require("spec.support.boxes")
 local dockerd = require("spec.support.dockerd")
 local eventually = require("spec.support.eventually")
 local finished = require("spec.support.finished_run")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 

@@ -4,7 +4,7 @@ local uv = require("luv")
 local agents = require("spec.support.agent_process")
 local async = require("spec.support.async")
 local eventually = require("spec.support.eventually")
-local names_in = require("runner.file").names
+local names_in = require("runner.base.files").names
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 

@@ -4,11 +4,11 @@ local uv = require("luv")
 local async = require("spec.support.async")
 local finished = require("spec.support.finished_run")
 local hosts = require("spec.support.ssh_hosts")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 local sshd = require("spec.support.sshd")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 --- A project that runs on these hosts. `tests`: Lua source of a list, or how many tests that sleep for 50 ms.
 local function new(provider, tests, settings)

@@ -7,9 +7,9 @@
 local uv = require("luv")
 local assert = require("luassert")
 local async = require("spec.support.async")
-local connect = require("runner.agent").connect
+local connect = require("runner.agent.client").connect
 local project = require("spec.support.project")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local M = { read = project.read, eventually = require("spec.support.eventually") }
 

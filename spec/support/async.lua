@@ -2,7 +2,7 @@
 --- uv handle open. Handles are not garbage: a leak here is a leak in the product.
 
 local uv = require("luv")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local function open_handles()
   local open = {}

@@ -3,7 +3,7 @@
 local uv = require("luv")
 local assert = require("luassert")
 local busted = require("busted")
-local names_in = require("runner.file").names
+local names_in = require("runner.base.files").names
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 

@@ -2,8 +2,8 @@
 --- `runner.start(dir, "run")` in the background.
 
 local uv = require("luv")
-local process = require("runner.process")
-local task = require("runner.task")
+local process = require("runner.io.process")
+local task = require("runner.base.task")
 
 local M = {}
 

@@ -2,7 +2,7 @@
 
 local assert = require("luassert")
 local config = require("runner.config")
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local project = require("spec.support.project")
 
 local M = {}

@@ -3,10 +3,10 @@
 
 local uv = require("luv")
 local busted = require("busted")
-local http = require("runner.http")
-local process = require("runner.process")
+local http = require("runner.io.http")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local M = {}
 

@@ -4,7 +4,7 @@
 package.path = "./?.lua;" .. package.path -- this folder's, as busted has it
 
 local agents = require("spec.support.agent_process")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local HIDDEN = [[
   trap '' TERM INT HUP

@@ -1,7 +1,7 @@
 --- Waits until `condition` holds, for what has no event of its own: the files and processes of other programs.
 
 local uv = require("luv")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 ---@param condition fun(): any
 ---@param seconds number? default 20

@@ -2,7 +2,7 @@
 
 local cjson = require("cjson.safe")
 local assert = require("luassert")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 
 local M = {}

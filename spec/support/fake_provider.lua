@@ -7,8 +7,8 @@
 --- on_spawn is called for each command before it starts.
 
 local uv = require("luv")
-local errors = require("runner.errors")
-local frame = require("runner.frame")
+local errors = require("runner.base.errors")
+local frame = require("runner.agent.frame")
 local plugin = require("runner.plugin")
 
 local M = {}

@@ -1,6 +1,6 @@
 --- What the specs of runner.http share: a folder for unix sockets, errors looked at, patience, plain servers.
 
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local project = require("spec.support.project")
 local uv = require("luv")
 

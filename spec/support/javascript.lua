@@ -4,8 +4,8 @@ local uv = require("luv")
 local cjson = require("cjson.safe")
 local assert = require("luassert")
 local example = require("spec.support.example")
-local names_in = require("runner.file").names
-local process = require("runner.process")
+local names_in = require("runner.base.files").names
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local runner = require("spec.support.command_line")
 

@@ -1,4 +1,4 @@
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 --- What a slot hears, as words: "start a", "passed a", "returned a b", "exited lost", "problem leak …".
 return function()

@@ -4,7 +4,7 @@
 ---     local dir = project.new({ ["runner.lua"] = "return {}" })   -- removed by project.remove_all()
 
 local uv = require("luv")
-local names_in = require("runner.file").names
+local names_in = require("runner.base.files").names
 
 local M = {}
 

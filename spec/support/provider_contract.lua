@@ -1,7 +1,7 @@
 --- The contract of providers as a test: every check must hold, or be absent for a reason that is expected.
 
 local assert = require("luassert")
-local contract = require("runner.contract")
+local contract = require("runner.sandbox.contract")
 
 local M = {}
 

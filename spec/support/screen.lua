@@ -2,7 +2,7 @@
 --- would see. Knows line feeds (as a tty with onlcr sends them), carriage returns, wrapping, cursor
 --- up and erase below, and skips colours.
 
-local width = require("runner.report.console.width")
+local width = require("runner.results.console.width")
 
 local M = {}
 M.__index = M

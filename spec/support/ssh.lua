@@ -1,8 +1,8 @@
 --- What the specs of runner.ssh share: a test against a real sshd, and a look at what an error says.
 
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local uv = require("luv")
-local task = require("runner.task")
+local task = require("runner.base.task")
 local assert = require("luassert")
 local async = require("spec.support.async")
 local sshd = require("spec.support.sshd")

@@ -2,7 +2,7 @@
 --- namespace of its own, where it can be cut off.
 
 local uv = require("luv")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local sshd = require("spec.support.sshd")
 
 local M = {}

@@ -2,9 +2,9 @@
 --- Keys and files live in one temporary folder, which `sshd.clean()` removes.
 
 local uv = require("luv")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local M = { read = project.read }
 

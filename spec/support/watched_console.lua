@@ -4,7 +4,7 @@
 ---     watched.open() watched.begin(2) watched.run("a", "passed") watched.output()
 
 local uv = require("luv")
-local console = require("runner.report.console")
+local console = require("runner.results.console")
 
 local M = {}
 

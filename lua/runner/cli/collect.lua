@@ -2,10 +2,10 @@
 
 local cjson = require("cjson.safe")
 local options = require("runner.cli.options")
-local styles = require("runner.report.console.style")
-local text = require("runner.text")
+local styles = require("runner.results.console.style")
+local text = require("runner.base.text")
 local uv = require("luv")
-local vocabulary = require("runner.report.vocabulary")
+local vocabulary = require("runner.results.vocabulary")
 
 local M = {
   name = "collect",
@@ -60,7 +60,7 @@ end
 
 --- The tests as they are listed.
 local function described(run, config)
-  local resolve = require("runner.policy").resolver(config.overrides or {}, run.context or {}, config.forced)
+  local resolve = require("runner.select.test_settings").resolver(config.overrides or {}, run.context or {}, config.forced)
   local list = {}
   for i, test in ipairs(run.selected or {}) do
     list[i] = {
@@ -97,7 +97,7 @@ function M.run(args)
     end,
   }
   local run = require("runner.run").new({
-    id = require("runner.cli.run").run_id(), settings = config, past = options.past(config, history),
+    settings = config, past = options.past(config, history),
     history = history, bus = bus, collect_only = true,
   })
   local code = run:execute()
@@ -107,7 +107,7 @@ function M.run(args)
   if not run.nothing then return code end
   local mode = run.is_empty_shard and "warn" or config.no_tests
   if mode ~= "pass" and (code == 0 or run.found > 0) then io.stderr:write("runner: ", run.nothing, "\n") end
-  return code == 0 and mode == "fail" and require("runner.verdict").EXIT.no_tests or code
+  return code == 0 and mode == "fail" and require("runner.results.verdict").EXIT.no_tests or code
 end
 
 return M

@@ -45,9 +45,10 @@ function add_words.fish(command, words)
 end
 
 ---@param args table
+---@param all_commands fun(): table makes the parser of all commands
 ---@return integer exit code
-function M.run(args)
-  local parser = require("runner.cli").parser()
+function M.run(args, all_commands)
+  local parser = all_commands()
   local add = add_words[args.shell]
   for _, command in ipairs(add and parser._commands or {}) do
     local words = words_after(command)

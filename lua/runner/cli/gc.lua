@@ -1,9 +1,9 @@
 --- `runner gc`: removes the sandboxes that a killed run has left, as its journal and the providers know them.
 
-local errors = require("runner.errors")
-local journal = require("runner.journal")
+local errors = require("runner.base.errors")
+local leftovers = require("runner.plugin.leftovers")
 local plugin = require("runner.plugin")
-local task = require("runner.task")
+local task = require("runner.base.task")
 local uv = require("luv")
 
 local M = {
@@ -55,7 +55,7 @@ local function collect(name, dead, args)
     if not loaded then error(provider, 0) end
     if provider.gc then
       provider.gc({
-        entries = entries, owner = journal.owner(), is_alive = journal.is_alive, all = args.all,
+        entries = entries, owner = leftovers.owner(), is_alive = leftovers.is_alive, all = args.all,
         dry_run = args.dry_run, report = report,
       })
     elseif #entries > 0 then
@@ -72,7 +72,7 @@ end
 ---@return integer exit code
 ---@async
 function M.run(args)
-  local dead = journal.dead()
+  local dead = leftovers.dead()
   local held <close> = setmetatable({}, { __close = function() -- luacheck: ignore
     for _, run in ipairs(dead) do run:close() end
   end })

@@ -1,15 +1,15 @@
 --- `runner history`: shows what earlier runs know of the tests, forgets what is gone, and merges the file in git.
 
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local expire = require("runner.history.expire")
-local file = require("runner.file")
+local file = require("runner.base.files")
 local format = require("runner.history.format")
 local history = require("runner.history")
-local path = require("runner.path")
+local path = require("runner.base.path")
 local store = require("runner.history.store")
-local suggest = require("runner.suggest")
-local text = require("runner.text")
-local vocabulary = require("runner.report.vocabulary")
+local suggest = require("runner.base.suggest")
+local text = require("runner.base.text")
+local vocabulary = require("runner.results.vocabulary")
 
 local M = {
   name = "history",
@@ -217,7 +217,7 @@ end
 -- setup-merge-driver ------------------------------------------------------------------------------------------------
 
 local function git(dir, ...)
-  local process = require("runner.process")
+  local process = require("runner.io.process")
   local ok, result = pcall(process.run, { "git", "-C", dir, ... })
   if not ok then errors.raise("usage", "git is not installed, or cannot be started") end
   if result.code ~= 0 then

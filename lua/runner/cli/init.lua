@@ -8,7 +8,7 @@ local M = {}
 ---@field name string
 ---@field summary string one line
 ---@field configure fun(cmd: table) declares flags on an argparse command
----@field run async fun(args: table): integer exit code
+---@field run async fun(args: table, all_commands: fun(): table): integer exit code; the second makes the parser of all
 
 --- Name and module of each command, in the order of the help.
 local COMMANDS = {
@@ -60,7 +60,7 @@ local function names()
 end
 
 local function usage_error(message, hint)
-  require("runner.errors").raise("usage", message, { hint = hint })
+  require("runner.base.errors").raise("usage", message, { hint = hint })
 end
 
 --- argparse found a mistake: raise it, with the nearest name from our own search.
@@ -71,7 +71,7 @@ local function on_parse_error(parser, message)
     for _, option in ipairs(parser._options) do
       table.move(option._public_aliases, 1, #option._public_aliases, #options + 1, options)
     end
-    message = ("unknown option %q%s"):format(name, require("runner.suggest").hint(name, options))
+    message = ("unknown option %q%s"):format(name, require("runner.base.suggest").hint(name, options))
   end
   usage_error(message, ("`%s --help` lists its options"):format(parser:_get_fullname()))
 end
@@ -151,7 +151,7 @@ local function not_a_command(first)
     usage_error(("unknown command %q"):format(first),
       ("did you mean `runner run %s`?"):format(first))
   end
-  local hint = require("runner.suggest").hint(first, names())
+  local hint = require("runner.base.suggest").hint(first, names())
   usage_error(("unknown command %q%s"):format(first, hint), "`runner --help` lists the commands")
 end
 
@@ -185,7 +185,7 @@ local function dispatch(argv)
     error(args, 0)
   end
   args.argv = argv
-  return commands[first].run(args)
+  return commands[first].run(args, M.parser)
 end
 
 --- Run one command line.
@@ -198,13 +198,13 @@ function M.main(argv)
     return 0
   end
   local ok, result = xpcall(dispatch, function(raised)
-    return require("runner.errors").coerce(raised, "internal")
+    return require("runner.base.errors").coerce(raised, "internal")
   end, argv)
   if ok then
     return result
   end
-  result = require("runner.errors").coerce(result, "internal") -- no handler is called where memory ran out
-  local text = "runner: " .. require("runner.errors").describe(result) .. "\n"
+  result = require("runner.base.errors").coerce(result, "internal") -- no handler is called where memory ran out
+  local text = "runner: " .. require("runner.base.errors").describe(result) .. "\n"
   if EXIT[result.kind] == EXIT.internal then
     text = ("%s%s\nThis is a mistake in runner %s, not in your tests.\n")
       :format(text, result.traceback or "", require("runner.version"))

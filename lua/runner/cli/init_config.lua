@@ -3,9 +3,9 @@
 
 local uv = require("luv")
 local config = require("runner.config")
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local init_detect = require("runner.cli.init_detect")
-local path = require("runner.path")
+local path = require("runner.base.path")
 local plugin = require("runner.plugin")
 local schema = require("runner.config.schema")
 

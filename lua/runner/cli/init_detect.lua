@@ -1,7 +1,7 @@
 --- What a project tests with, by what is really there: `runner init` writes a group for each.
 
 local cjson = require("cjson.safe")
-local file = require("runner.file")
+local file = require("runner.base.files")
 local uv = require("luv")
 
 local M = {}

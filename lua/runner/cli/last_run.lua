@@ -1,9 +1,9 @@
 -- Where the results of the last run are: what `logs` and `report` have in common.
 
 local uv = require("luv")
-local errors = require("runner.errors")
-local path = require("runner.path")
-local results_dir = require("runner.report.results_dir")
+local errors = require("runner.base.errors")
+local path = require("runner.base.path")
+local results_dir = require("runner.results.folder")
 
 local M = {}
 

@@ -1,18 +1,18 @@
 -- `runner logs`: the output of chosen tests of the last run, attempt by attempt.
 
-local blocks = require("runner.report.console.blocks")
-local attempt_log = require("runner.attempt_log")
-local errors = require("runner.errors")
-local event_log = require("runner.event_log")
+local blocks = require("runner.results.console.blocks")
+local output_log = require("runner.results.output_log")
+local errors = require("runner.base.errors")
+local event_log = require("runner.results.event_log")
 local last_run = require("runner.cli.last_run")
 local options = require("runner.cli.options")
-local regex = require("runner.regex")
-local retry = require("runner.retry")
-local streams = require("runner.report.console.stream")
-local styles = require("runner.report.console.style")
-local suggest = require("runner.suggest")
-local text = require("runner.text")
-local vocabulary = require("runner.report.vocabulary")
+local regex = require("runner.base.regex")
+local outcome = require("runner.base.outcome")
+local streams = require("runner.results.console.stream")
+local style = require("runner.results.console.style")
+local suggest = require("runner.base.suggest")
+local text = require("runner.base.text")
+local vocabulary = require("runner.results.vocabulary")
 
 local M = {
   name = "logs",
@@ -58,7 +58,7 @@ local function choosers(args)
     return (not names or names[test.id]) and matches(test.id)
   end, function(test)
     local status = test.status
-    return not by_state or args.failures and retry.FAILURE[status] or args.errors and status == "not_run"
+    return not by_state or args.failures and outcome.FAILURE[status] or args.errors and status == "not_run"
       or args.flaky and status == "flaky"
   end
 end
@@ -126,7 +126,7 @@ function Printer:attempt(test, attempt, event)
   if attempt.log and self:file(self.dir .. "/" .. attempt.log, title) then return end
   -- The file is gone or could not be written: the log has the beginning and the end.
   for _, stream in ipairs({ "stdout", "stderr" }) do
-    self.stream:write(blocks.block(self.style, stream, attempt_log.text(event[stream])))
+    self.stream:write(blocks.block(self.style, stream, output_log.text(event[stream])))
   end
 end
 
@@ -176,8 +176,8 @@ function M.run(args)
   local stream = args.stream or streams.open(1)
   local printer = setmetatable({
     dir = dir, stream = stream,
-    style = styles.new {
-      colour = styles.wants_colour(args.color, stream.terminal, os.getenv), env = os.getenv,
+    style = style.new {
+      colour = style.wants_colour(args.color, stream.terminal, os.getenv), env = os.getenv,
     },
   }, Printer)
   local shown, named = 0, 0

@@ -1,8 +1,8 @@
 --- The flags that several commands share: how they are declared, and how they override a configuration. Flags
 --- beat the configuration, a group's own settings included.
 
-local errors = require("runner.errors")
-local types = require("runner.config.types")
+local errors = require("runner.base.errors")
+local types = require("runner.plugin.types")
 
 local M = {}
 
@@ -253,7 +253,7 @@ function M.apply(config, args)
       end
     end
   end
-  local path = require("runner.path")
+  local path = require("runner.base.path")
   for _, text in ipairs(args.copy_dirs or {}) do
     local copy, why = configs.copy_dir(text, path.absolute("."))
     if not copy then
@@ -265,7 +265,7 @@ function M.apply(config, args)
     config.report.dir = path.absolute(args.output_dir)
   end
   if args.trace then
-    config.report.trace = config.report.trace or require("runner.report.results_dir").REPORTS.trace
+    config.report.trace = config.report.trace or require("runner.results.folder").REPORTS.trace
   end
   if args.no_history then
     config.history = false
@@ -302,9 +302,9 @@ end
 ---@return runner.Past?
 function M.past(config, history)
   if not config.selection.uses_past then return nil end
-  local past = require("runner.select.past").load(config.report.dir, history)
+  local past = require("runner.select.previous_run").load(config.report.dir, history)
   if config.selection.rerun and not past.exists then
-    require("runner.errors").raise("usage", "--rerun-failed: there is no earlier run in " .. config.report.dir)
+    require("runner.base.errors").raise("usage", "--rerun-failed: there is no earlier run in " .. config.report.dir)
   end
   return past
 end
@@ -318,7 +318,7 @@ local function names_config(target, found)
   if not target:find("%.lua$") then return false end
   local is_spec = target:find("_spec%.lua$")
   if is_spec and found then return false end
-  local text = (is_spec or found) and require("runner.config.modules").read(target)
+  local text = (is_spec or found) and require("runner.plugin.loader").read(target)
   if not text then return not is_spec end
   -- Nothing may follow a `return`: what still compiles with more behind it does not end with one.
   if not load(text .. "\ndo end", "=", "t") then return true end

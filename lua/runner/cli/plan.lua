@@ -1,6 +1,6 @@
 --- `runner plan`: what a run would take, without doing it.
 
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local options = require("runner.cli.options")
 
 local M = {
@@ -27,7 +27,7 @@ local function find_tests(config, history, pool)
     end,
   }
   local run = require("runner.run").new({
-    id = require("runner.cli.run").run_id(), settings = config, past = options.past(config, history),
+    settings = config, past = options.past(config, history),
     history = history, bus = bus, collect_only = true,
   })
   local code = run:execute()
@@ -40,16 +40,16 @@ local function find_tests(config, history, pool)
       test.cost, known = test.cost or seconds, known + (is_known and 1 or 0)
     end
   end
-  local resolve = require("runner.policy").resolver(config.overrides or {}, run.context or {}, config.forced)
-  local speed = history and require("runner.plan").speed(pool, history, host) or 1
-  return require("runner.plan").tests(tests, speed, function(test)
+  local resolve = require("runner.select.test_settings").resolver(config.overrides or {}, run.context or {}, config.forced)
+  local speed = history and require("runner.schedule.forecast").speed(pool, history, host) or 1
+  return require("runner.schedule.forecast").tests(tests, speed, function(test)
     return resolve(test, run.groups[test.group])
   end), known, code, run
 end
 
 --- The number of slots that was asked for by time or cost; exit code 1 where there is none, and the nearest instead.
 local function choose(args, tests, pool, write)
-  local plan, time = require("runner.plan"), require("runner.duration").format
+  local plan, time = require("runner.schedule.forecast"), require("runner.base.duration").format
   local chosen
   if args.deadline then
     chosen = plan.for_deadline(tests, pool, args.deadline)
@@ -75,7 +75,7 @@ end
 ---@return integer exit code
 ---@async
 function M.run(args)
-  local plan, show = require("runner.plan"), require("runner.plan.show")
+  local plan, show = require("runner.schedule.forecast"), require("runner.schedule.forecast.show")
   local lists = args.parallel_list
   local config = options.load(args)
   local history = require("runner.history").of(config, function(message) io.stderr:write("runner: ", message, "\n") end)
@@ -88,14 +88,14 @@ function M.run(args)
   if #tests == 0 then
     io.stderr:write("runner: ", run.nothing or "no tests were found", "\n")
     local is_failure = config.no_tests == "fail" and not run.is_empty_shard
-    return is_failure and require("runner.verdict").EXIT.no_tests or 0
+    return is_failure and require("runner.results.verdict").EXIT.no_tests or 0
   end
   local function write(...) io.stdout:write(...) end
   show.work(write, tests, known)
   if #config.providers > 1 then
     write(("Planned as if every sandbox were one of %s; the run has several providers.\n"):format(pool.name))
   end
-  local budget = require("runner.pool").budget(config) or pool.most and pool.most * pool.slots or #tests
+  local budget = require("runner.sandbox.pool").budget(config) or pool.most and pool.most * pool.slots or #tests
   local chosen
   chosen, code = choose(args, tests, pool, write)
   if lists then

@@ -1,9 +1,9 @@
 --- `runner provider test FILE_OR_NAME`: runs the contract of providers against one, and prints what holds.
 
 local uv = require("luv")
-local errors = require("runner.errors")
-local path = require("runner.path")
-local styles = require("runner.report.console.style")
+local errors = require("runner.base.errors")
+local path = require("runner.base.path")
+local styles = require("runner.results.console.style")
 
 local M = {
   name = "provider",
@@ -32,7 +32,7 @@ local function load_provider(name)
   local file = path.absolute(name)
   -- A file in providers/ or .runner/providers/ belongs to the project above.
   local dir = path.dirname(file):gsub("/providers$", ""):gsub("/%.runner$", "")
-  local modules = require("runner.config.modules").new(dir)
+  local modules = require("runner.plugin.loader").new(dir)
   local chunk, why = modules.load(file, name)
   if not chunk then errors.raise("config", why:find(name, 1, true) and why or name .. ": " .. why) end
   local ok, value = pcall(chunk)
@@ -93,7 +93,7 @@ function M.run(args)
   }
   local count = { holds = 0, fails = 0, absent = 0 }
   local heading = ("The contract of providers, against %s:\n"):format(plugin.name)
-  require("runner.contract").check(bound, {
+  require("runner.sandbox.contract").check(bound, {
     dir = dir,
     only = args.only,
     log = function(level, format, ...)

@@ -1,16 +1,16 @@
 -- `runner report`: makes the JUnit report, the trace and the summary again from the event log, as after
 -- a run whose runner was killed.
 
-local errors = require("runner.errors")
-local event_log = require("runner.event_log")
-local events = require("runner.events")
+local errors = require("runner.base.errors")
+local event_log = require("runner.results.event_log")
+local buses = require("runner.results.bus")
 local last_run = require("runner.cli.last_run")
-local console = require("runner.report.console")
-local junit = require("runner.report.junit")
+local console = require("runner.results.console")
+local junit = require("runner.results.junit")
 local options = require("runner.cli.options")
-local results_dir = require("runner.report.results_dir")
-local text = require("runner.text")
-local trace = require("runner.report.trace")
+local results_dir = require("runner.results.folder")
+local text = require("runner.base.text")
+local trace = require("runner.results.trace")
 
 local M = {
   name = "report",
@@ -47,7 +47,7 @@ function M.run(args)
   reports[1]:results_in(dir)
   local timeline = results_dir.trace(log) or args.trace and results_dir.REPORTS.trace
   if timeline then reports[3] = trace.new { path = dir .. "/" .. timeline } end
-  local bus = events.new { reports = reports }
+  local bus = buses.new { reports = reports }
   local failure
   for event in assert(event_log.complete(log)) do
     bus:emit(event)

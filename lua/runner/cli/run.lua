@@ -1,20 +1,12 @@
 --- `runner run`: loads the configuration, opens the results folder and the reports, runs, and returns the exit code.
 
-local uv = require("luv")
 local options = require("runner.cli.options")
-local text = require("runner.text")
 
 local M = {
   name = "run",
   summary = "Run the tests.",
   configure = options.run,
 }
-
---- A name for this run: sorts by time, unique enough for labels and temporary folders.
----@return string
-function M.run_id()
-  return os.date("!%Y%m%d-%H%M%S-") .. text.hex(assert(uv.random(3)))
-end
 
 local function rerun_command(config, args)
   local words = { "runner", "run" }
@@ -38,7 +30,7 @@ end
 
 --- The run, its bus and its results folder. Nobody but the run has what is known of the tests from before.
 local function prepare(config, args, console, warn)
-  local results_dir = require("runner.report.results_dir")
+  local results_dir = require("runner.results.folder")
   local history = require("runner.history").of(config, warn)
   local past = options.past(config, history) -- before its folder is emptied
   local results = results_dir.open(config.report.dir, {
@@ -48,25 +40,25 @@ local function prepare(config, args, console, warn)
   local reports = { console }
   for _, name in ipairs({ "junit", "trace" }) do
     local file = config.report[name]
-    local report = file and require("runner.report." .. name)
+    local report = file and require("runner.results." .. name)
     if report then reports[#reports + 1] = report.new({ path = results.path .. "/" .. file }) end
   end
   reports[#reports + 1] = recorder(config, history, warn)
-  local bus = require("runner.events").new({
+  local bus = require("runner.results.bus").new({
     path = results.path .. "/" .. results_dir.EVENTS, reports = reports, warn = warn,
   })
   return require("runner.run").new({
-    id = M.run_id(), settings = config, past = past, history = history, bus = bus, dir = results.path,
+    settings = config, past = past, history = history, bus = bus, dir = results.path,
     argv = args.argv,
   }), bus, results
 end
 
 local function execute(config, args)
-  local console = require("runner.report.console").new({
+  local console = require("runner.results.console").new({
     verbose = args.verbose, quiet = args.quiet, color = args.color, rerun = rerun_command(config, args),
   })
   local function warn(message) console:notice("warning: " .. message) end
-  require("runner.attempt_log").warn = warn
+  require("runner.results.output_log").warn = warn
   local run, bus, results = prepare(config, args, console, warn)
   local held <close> = results -- luacheck: ignore
   local ok, code = pcall(run.execute, run)

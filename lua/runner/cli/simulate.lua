@@ -15,7 +15,7 @@ end
 
 --- What the scheduler knows and what goes wrong, as asked for.
 local function alter(tests, args)
-  local random = require("runner.simulate.random").new(args.seed or 1)
+  local random = require("runner.schedule.forecast.random").new(args.seed or 1)
   for _, test in ipairs(tests) do
     if args.no_history then test.cost = nil end
     if args.estimate_error then test.cost = test.duration * random:lognormal(0, args.estimate_error) end
@@ -38,8 +38,8 @@ end
 ---@param args table
 ---@return integer exit code
 function M.run(args)
-  local recording = require("runner.simulate").read(args.log)
-  local plan, show = require("runner.plan"), require("runner.plan.show")
+  local recording = require("runner.schedule.forecast.replay").read(args.log)
+  local plan, show = require("runner.schedule.forecast"), require("runner.schedule.forecast.show")
   alter(recording.tests, args)
   local is_local = recording.provider == "local"
   local pool = {

@@ -1,6 +1,6 @@
 --- `runner validate`: check the configuration and say in a few lines what would run where.
 
-local duration = require("runner.duration")
+local duration = require("runner.base.duration")
 local options = require("runner.cli.options")
 
 local M = {

@@ -1,11 +1,11 @@
 --- Collects everything that is wrong with one configuration, each problem with the path of its key, so that
 --- a person sees all of it at once.
 
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local plugin = require("runner.plugin")
 local schema = require("runner.config.schema")
-local suggest = require("runner.suggest")
-local types = require("runner.config.types")
+local suggest = require("runner.base.suggest")
+local types = require("runner.plugin.types")
 
 local Checker = {}
 Checker.__index = Checker

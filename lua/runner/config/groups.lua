@@ -5,7 +5,7 @@ local checkers = require("runner.config.checker")
 local overrides = require("runner.config.overrides")
 local plugin = require("runner.plugin")
 local schema = require("runner.config.schema")
-local types = require("runner.config.types")
+local types = require("runner.plugin.types")
 
 local M = {}
 

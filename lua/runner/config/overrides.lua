@@ -1,10 +1,10 @@
 --- Overrides of a configuration in normal form, and what they share with groups.
 
 local checkers = require("runner.config.checker")
-local errors = require("runner.errors")
+local errors = require("runner.base.errors")
 local expression = require("runner.select.expression")
 local schema = require("runner.config.schema")
-local types = require("runner.config.types")
+local types = require("runner.plugin.types")
 
 local M = {}
 

@@ -12,7 +12,7 @@
 
 local cjson = require("cjson.safe")
 local hash = require("runner.core.hash")
-local text = require("runner.text")
+local text = require("runner.base.text")
 
 local M = {}
 

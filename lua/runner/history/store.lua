@@ -4,10 +4,10 @@
 --- history at all is left as it is; of one with damaged lines a copy is kept beside it before it is written.
 
 local uv = require("luv")
-local file = require("runner.file")
+local files = require("runner.base.files")
 local format = require("runner.history.format")
 local merge = require("runner.history.merge")
-local paths = require("runner.path")
+local paths = require("runner.base.path")
 local system = require("runner.core.system")
 
 local M = {}
@@ -158,7 +158,7 @@ function M.read(path)
   if stat.size > M.LARGEST then
     return unreadable(("it has %d MB; more than %d are not read"):format(stat.size >> 20, M.LARGEST >> 20))
   end
-  local bytes, why = file.read(path)
+  local bytes, why = files.read(path)
   if not bytes then return unreadable(why) end
   return M.parse(bytes)
 end
@@ -253,12 +253,12 @@ end
 function M.update(path, change)
   local stat = uv.fs_stat(path)
   if stat and stat.type ~= "file" then return nil, M.read(path).problem end
-  local made, why = file.make_folder(paths.dirname(path))
+  local made, why = files.make_folder(paths.dirname(path))
   if not made then return nil, why end
   local lock, message = lock_of(path)
   if lock == nil then return nil, message end
   local held <close> = lock or nil -- luacheck: ignore
-  if lock then file.tidy(path) end
+  if lock then files.tidy(path) end
   local index = M.read(path)
   if index.is_foreign then return nil, index.problem .. ": it was left as it is" end
   change(index)
@@ -272,7 +272,7 @@ function M.update(path, change)
     local ok, err = uv.fs_copyfile(path, kept)
     if not ok then return nil, ("a copy of the damaged file could not be kept: %s"):format(err) end
   end
-  local ok, err = file.write(path, text)
+  local ok, err = files.write(path, text)
   if not ok then return nil, err end
   return true, kept and ("its damaged original is kept as %s"):format(kept) or nil
 end

@@ -1,6 +1,6 @@
 --- Tests under the same rules, with a queue of their own. Pure.
 
-local piles = require("runner.schedule.pile")
+local bundle = require("runner.schedule.bundle")
 
 local M = {}
 
@@ -53,7 +53,7 @@ function M.new(item, policy)
     locks = locks, serial = exclusive == true, weight = weight, priority = item.priority or policy.priority or 0,
     max_parallel = policy.max_parallel, order = policy.order or 0,
     is_constrained = exclusive == true or #locks > 0 or weight > 1,
-    queue = piles.queue(), pending = 0, work = 0,
+    queue = bundle.queue(), pending = 0, work = 0,
   }, Class)
 end
 

@@ -1,6 +1,6 @@
 --- Who holds what: the items that each slot was given, which of them runs, and who could give some back. Pure.
 
-local heaps = require("runner.schedule.heap")
+local heap = require("runner.base.heap")
 
 local M = {}
 
@@ -35,7 +35,7 @@ end
 
 ---@return runner.Leases
 function M.new()
-  return setmetatable({ by_slot = {}, count = 0, rich = heaps.new(richer), made = 0 }, Leases)
+  return setmetatable({ by_slot = {}, count = 0, rich = heap.new(richer), made = 0 }, Leases)
 end
 
 ---@param slot any

@@ -1,7 +1,7 @@
 --- Which files differ from a commit: changed, added, renamed, not yet known to git.
 
-local errors = require("runner.errors")
-local process = require("runner.process")
+local errors = require("runner.base.errors")
+local process = require("runner.io.process")
 
 local M = {}
 

@@ -8,11 +8,11 @@
 ---
 --- In M, parentheses may be nested; a backslash takes the meaning from what follows it.
 
-local duration = require("runner.duration")
-local errors = require("runner.errors")
-local regex = require("runner.regex")
-local retry = require("runner.retry")
-local suggest = require("runner.suggest")
+local duration = require("runner.base.duration")
+local errors = require("runner.base.errors")
+local regex = require("runner.base.regex")
+local outcome = require("runner.base.outcome")
+local suggest = require("runner.base.suggest")
 
 local M = {}
 
@@ -144,7 +144,7 @@ local predicates = {
     return function(context)
       return function(test)
         local status = context.past:status(test)
-        return status == "not_run" or retry.FAILURE[status] == true
+        return status == "not_run" or outcome.FAILURE[status] == true
       end
     end, true
   end,

@@ -1,8 +1,8 @@
 --- The order in which an earlier run started its tests.
 
-local errors = require("runner.errors")
-local event_log = require("runner.event_log")
-local results_dir = require("runner.report.results_dir")
+local errors = require("runner.base.errors")
+local event_log = require("runner.results.event_log")
+local folder = require("runner.results.folder")
 
 local M = {}
 
@@ -10,7 +10,7 @@ local M = {}
 ---@param name string the log, or the results folder with it
 ---@return table<string, integer> place by test id
 function M.read(name)
-  local events, message = event_log.read(results_dir.log(name))
+  local events, message = event_log.read(folder.log(name))
   if not events then errors.raise("usage", "--replay-order: cannot read " .. message) end
   local places, n = {}, 0
   for event in events do

@@ -2,7 +2,7 @@
 --- the same list the same way. Pure.
 
 local hash = require("runner.core.hash")
-local heaps = require("runner.schedule.heap")
+local heap = require("runner.base.heap")
 
 local M = {}
 
@@ -60,7 +60,7 @@ local function by_time(tests, count, cost)
     if a.cost ~= b.cost then return a.cost > b.cost end
     return a.key < b.key
   end)
-  local shards, owner = heaps.new(lighter), {}
+  local shards, owner = heap.new(lighter), {}
   for i = 1, math.min(count, #pieces) do shards:push({ index = i, load = 0, size = 0 }) end
   for _, piece in ipairs(pieces) do
     local least = shards:pop()

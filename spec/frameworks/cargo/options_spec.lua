@@ -3,7 +3,7 @@
 local async = require("spec.support.async")
 local cargo = require("spec.support.cargo")
 local finished = require("spec.support.finished_run")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 
 local PASSES = "#[test] fn passes() {}\n"

@@ -3,7 +3,7 @@
 local async = require("spec.support.async")
 local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 
 --- A project whose tools are shell scripts in bin/.

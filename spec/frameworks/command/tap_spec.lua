@@ -172,7 +172,7 @@ describe("command, where only plain commands run:", function()
         assert.are.equal(1, code)
         assert.are.equal("trace of b fail", find(dir, "attempt_finished", { id = "b fail" }).trace)
       end
-      local left = require("runner.process").run({ "/bin/sh", "-c", "ls /tmp/runner-results-*" })
+      local left = require("runner.io.process").run({ "/bin/sh", "-c", "ls /tmp/runner-results-*" })
       assert.are.equal("", left.stdout)
     end))
   end

@@ -2,7 +2,7 @@
 
 local agents = require("spec.support.agent_process")
 local session = require("spec.support.pytest.session")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local collected, contains = session.collected, session.contains
 

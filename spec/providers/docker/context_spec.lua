@@ -4,7 +4,7 @@ local async = require("spec.support.async")
 local context = require("providers.docker.context")
 local digest = require("providers.docker.digest")
 local ignore = require("providers.docker.ignore")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local uv = require("luv")
 

@@ -3,10 +3,10 @@
 ---     it("…", session.with({ ["test_a.py"] = "…" }, { isolation = "test" }, function(bench) … end))
 
 local agents = require("spec.support.agent_process")
-local process = require("runner.process")
+local process = require("runner.io.process")
 local project = require("spec.support.project")
 local pytest = require("frameworks.pytest")
-local task = require("runner.task")
+local task = require("runner.base.task")
 
 local M = {}
 

@@ -1,0 +1,23 @@
+--- What plug-ins may use: the `ctx` that providers and frameworks are given. Primitives are modules of ours, reached
+--- through it by name and loaded when asked for: ctx.process, ctx.http, ctx.ssh, ctx.json.
+
+local MODULES = {
+  process = "runner.io.process", http = "runner.io.http", ssh = "runner.io.ssh", json = "cjson.safe",
+}
+
+local Context = {
+  __name = "runner.plugin.context",
+  __index = function(_, key)
+    return MODULES[key] and require(MODULES[key])
+  end,
+}
+
+local M = {}
+
+---@param fields table run_id, dir, settings, log and what the kind of plug-in has on top
+---@return table ctx
+function M.new(fields)
+  return setmetatable(fields, Context)
+end
+
+return M

@@ -1,0 +1,48 @@
+local url = require("runner.io.http.url")
+
+describe("url", function()
+  it("joins base, path and query", function()
+    assert.are.equal("http://h:1/v1/x", url.join("http://h:1/v1/", "/x"))
+    assert.are.equal("http://h/x", url.join("http://h", "x"))
+    assert.are.equal("https://other/y?a=1", url.join("http://h", "https://other/y", { a = 1 }))
+    assert.are.equal("http://h/x?z=0&a=%2F%20%26", url.join("http://h", "/x?z=0", { a = "/ &" }))
+    assert.are.equal("http://h/x", url.join("http://h", "/x", {}))
+  end)
+
+  it("sorts a query and repeats the key of a list", function()
+    local query = url.query({ n = { 1, 2 }, all = true, ["é"] = "\0" })
+    assert.are.equal("all=true&n=1&n=2&%C3%A9=%00", query)
+  end)
+
+  it("refuses what is not an http URL, without showing secrets", function()
+    local joined, message = url.join(nil, "/x?token=s3cret")
+    assert.is_nil(joined)
+    assert.matches("base_url", message)
+    assert.not_matches("s3cret", message)
+    assert.is_nil(url.join(nil, "file:///etc/passwd"))
+    assert.is_nil(url.join("unix:///x", "/y"))
+    assert.is_nil(url.join("http://h", "/a b"))
+    assert.is_nil(url.join("http://h", "/a\r\nX: y"))
+  end)
+
+  it("redacts credentials, query and fragment", function()
+    assert.are.equal("http://h/x?…", url.redact("http://u:p@h/x?token=1#frag"))
+    assert.are.equal("http://h/x", url.redact("http://u:p@ss@h/x#access_token=1"))
+    assert.are.equal("http://h/a@b", url.redact("http://h/a@b"))
+    assert.are.equal("http://h?…", url.redact("http://h?x=http://u:p@y"))
+  end)
+
+  it("takes URLs apart", function()
+    local parts = url.split("http://u:p@host:81/a/b?c=d#e")
+    assert.are.same({
+      scheme = "http", host = "host", port = 81, authority = "host:81", target = "/a/b?c=d",
+      has_credentials = true,
+    }, parts)
+    assert.are.equal("::1", url.split("http://[::1]:8080").host)
+    assert.are.equal(8080, url.split("http://[::1]:8080").port)
+    assert.are.equal(443, url.split("HTTPS://h").port)
+    assert.are.equal("/?q", url.split("http://h?q").target)
+    assert.is_nil(url.split("http://:80/"))
+    assert.is_nil(url.split("/x"))
+  end)
+end)
