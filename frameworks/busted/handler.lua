@@ -1,8 +1,8 @@
 -- Tells runner what busted does: an output handler, loaded with `busted -o`. It lists the tests that there are
 -- (RUNNER_BUSTED=list: nothing is run), or tells of those in RUNNER_TESTS how they go; the others are left out.
--- Messages go into the stdout of the process; what they say is described in lua/runner/worker/reporting_tool.lua, what they
--- look like in lua/runner/worker/channel.lua. Runs on every Lua that busted runs on, inside the tests' process: so
--- it keeps what it needs of the libraries for itself.
+-- Messages go into the stdout of the process; what they say is described in lua/runner/worker/reporting_tool.lua,
+-- what they look like in lua/runner/worker/channel.lua. Runs on every Lua that busted runs on, inside the tests'
+-- process: so it keeps what it needs of the libraries for itself.
 
 local getenv, open, stdout, stderr = os.getenv, io.open, io.stdout, io.stderr
 local concat, insert, pairs, ipairs, tostring, type = table.concat, table.insert, pairs, ipairs, tostring, type

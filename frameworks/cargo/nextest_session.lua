@@ -50,7 +50,8 @@ local function explain(self, called)
   missing_tool.check(self.ctx, called.exit, command.about(self.options, self.ctx), said)
   if said:find("no such command: `nextest`", 1, true) then
     errors.raise("config", ('cargo-nextest is not installed: install it%s (cargo install cargo-nextest --locked), or '
-      .. 'leave out via = "nextest": runner then needs nothing but cargo\n%s'):format(missing_tool.where(self.ctx), said))
+      .. 'leave out via = "nextest": runner then needs nothing but cargo\n%s')
+      :format(missing_tool.where(self.ctx), said))
   end
   call.check(called, command.shown(self.options, "nextest list"))
 end

@@ -64,8 +64,8 @@ local function plan_of(options)
     wrong("%s says how results are read, but nothing says where they are: use {result_file} in run_command, or "
       .. "set result_file", options.test_id_format and "test_id_format" or "result_format")
   end
-  if options.filters and not placeholders.mentions(options.discover_command, "filters") and not placeholders.mentions(run, "filters")
-  then
+  local mentions = placeholders.mentions
+  if options.filters and not mentions(options.discover_command, "filters") and not mentions(run, "filters") then
     wrong("filters is set, but no command has {filters}")
   end
   plan.names_tests = placeholders.mentions(run, "tests")

@@ -203,7 +203,8 @@ function M.run(options, ctx, root)
   local exit = called.exit
   local packages, builds, loose = read_events(called.stdout)
   if exit.kind ~= "exited" or called.too_much or exit.timed_out or exit.code ~= 0 and not next(packages) then
-    missing_tool.check(ctx, exit, { program = argv[1], install = "Go", set = 'go = "…" of the go framework' }, called.stderr)
+    local tool = { program = argv[1], install = "Go", set = 'go = "…" of the go framework' }
+    missing_tool.check(ctx, exit, tool, called.stderr)
     call.check(called, argv[1] .. " test")
   end
   local said = called.stderr .. loose

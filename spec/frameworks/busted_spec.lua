@@ -142,7 +142,9 @@ describe("busted", function()
   it("runs specs of this project inside its own binary, as its .busted says", async(function()
     local dir = project.new({ ["runner.lua"] = ([[return {
       max_parallel = 2, working_dir = %q,
-      framework = require "frameworks.busted" { paths = { "spec/unit/run/retry_spec.lua", "spec/unit/base/suggest_spec.lua" } },
+      framework = require "frameworks.busted" {
+        paths = { "spec/unit/run/retry_spec.lua", "spec/unit/base/suggest_spec.lua" },
+      },
     }]]):format(require("luv").cwd()) })
     local states, code, text = run(dir)
     assert.are.equal(0, code, text)

@@ -60,7 +60,8 @@ end
 
 --- The tests as they are listed.
 local function described(run, config)
-  local resolve = require("runner.select.test_settings").resolver(config.overrides or {}, run.context or {}, config.forced)
+  local test_settings = require("runner.select.test_settings")
+  local resolve = test_settings.resolver(config.overrides or {}, run.context or {}, config.forced)
   local list = {}
   for i, test in ipairs(run.selected or {}) do
     list[i] = {

@@ -40,7 +40,8 @@ local function find_tests(config, history, pool)
       test.cost, known = test.cost or seconds, known + (is_known and 1 or 0)
     end
   end
-  local resolve = require("runner.select.test_settings").resolver(config.overrides or {}, run.context or {}, config.forced)
+  local test_settings = require("runner.select.test_settings")
+  local resolve = test_settings.resolver(config.overrides or {}, run.context or {}, config.forced)
   local speed = history and require("runner.schedule.forecast").speed(pool, history, host) or 1
   return require("runner.schedule.forecast").tests(tests, speed, function(test)
     return resolve(test, run.groups[test.group])

@@ -251,7 +251,8 @@ function M.load(kind, name, dir, user_modules)
       is_builtin = is_builtin or builtin == name
     end
     if not is_builtin then
-      errors.raise("config", ("unknown %s %q%s"):format(kind, name, suggest.hint(name, names.all(kind, user_modules))), {
+      local hint = suggest.hint(name, names.all(kind, user_modules))
+      errors.raise("config", ("unknown %s %q%s"):format(kind, name, hint), {
         hint = ("built in: %s; your own go into %s/.runner/%ss/%s.lua")
           :format(table.concat(known, ", "), dir, kind, name),
       })

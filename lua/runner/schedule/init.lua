@@ -71,8 +71,8 @@ Schedule.__index = Schedule
 function M.new(spec)
   return setmetatable({
     policies = spec.groups, classes = {}, by_key = {}, by_group = {}, leases = leases.new(), locks = {}, used = {},
-    running = {}, copies = speculation.new(), slots = math.max(1, spec.slots), pending = 0, work = 0, added = 0, tests = 0,
-    serial = 0, in_order = spec.in_order,
+    running = {}, copies = speculation.new(), slots = math.max(1, spec.slots), pending = 0, work = 0, added = 0,
+    tests = 0, serial = 0, in_order = spec.in_order,
   }, Schedule)
 end
 

@@ -26,7 +26,9 @@ end
 local function with(fn, wrap, more)
   return async(function()
     local lost = {}
-    local agent = shell_client.connect(place(wrap, more), { run_id = "spec", on_lost = function(e) lost[#lost + 1] = e end })
+    local agent = shell_client.connect(place(wrap, more), {
+      run_id = "spec", on_lost = function(e) lost[#lost + 1] = e end,
+    })
     local ok, err = pcall(fn, agent, lost)
     task.await(function(resume) agent:close(resume) end)
     if not ok then error(err, 0) end

@@ -21,7 +21,7 @@ describe("journal", function()
 
   --- Runs a piece of Lua in another runner, which then ends without any clean-up.
   local function elsewhere(source)
-    project.write(dir, { ["script.lua"] = "local journal = require 'runner.journal'\n" .. source })
+    project.write(dir, { ["script.lua"] = "local leftovers = require 'runner.plugin.leftovers'\n" .. source })
     return process.run({ uv.exepath(), "lua", dir .. "/script.lua" })
   end
 
@@ -83,7 +83,7 @@ describe("journal", function()
   it("gives this user one name, whoever asks first", async(function()
     local owner = leftovers.owner()
     assert.matches("^%x+$", owner)
-    assert.are.equal(0, elsewhere(("assert(journal.owner() == %q)"):format(owner)).code)
+    assert.are.equal(0, elsewhere(("assert(leftovers.owner() == %q)"):format(owner)).code)
     assert.are.equal(owner, leftovers.owner())
   end))
 
