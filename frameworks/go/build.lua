@@ -1,6 +1,7 @@
 --- One `go test` that runs nothing: it vets, compiles and links all packages at once, as it always does, and gives each
 --- test binary to a script of ours (-exec), in the folder and the environment that tests get. The script keeps the
---- binary, says with which arguments it is to be run, and asks it for its tests.
+--- binary, says with which arguments it is to be run, and shows the main program that go made for it: what go runs is
+--- listed there. The binary itself is not asked, for its TestMain may print, fail or wait.
 
 local cjson = require("cjson.safe")
 local call = require("runner.agent.call")
@@ -11,20 +12,19 @@ local missing_tool = require("runner.worker.missing_tool")
 local M = {}
 
 local LIMIT = 64 * 1024 * 1024 -- bytes of what go prints
-local LIST_TIMEOUT_S = 60
 
--- Facts are framed by bytes that no package prints by accident; the list is all that follows the last of them.
+-- Facts are framed by bytes that no package prints by accident.
 local SCRIPT = [=[
 bin=$1; shift
+work=${bin%/*}
 out=$(mktemp -d "$RUNNER_GO_DIR/XXXXXX") && mv "$bin" "$out/${bin##*/}" || exit 1
 bin=$out/${bin##*/}
 fact() { printf '\036%s\t%s\036\n' "$1" "$2"; }
 fact binary "$bin"; fact dir "$PWD"; fact env "PATH=$PATH"; [ -z "$GOROOT" ] || fact env "GOROOT=$GOROOT"
 for argument; do fact argument "$argument"; done
 grep -nE 'func[[:space:]]+(Test|Example|Fuzz)' *_test.go /dev/null 2>/dev/null |
-  while read -r line; do fact function "$line"; done
-fact list ''
-exec "$bin" -test.list '^(Test|Example|Fuzz)' "$@"
+  while IFS= read -r line; do fact function "$line"; done
+fact main "$(sed -n '/^var [a-zA-Z]* = /p;/^[[:space:]]*{"/p' "$work/_testmain.go")"
 ]=]
 
 --- What decides which tests run, and how often, is ours.
@@ -38,8 +38,8 @@ local OURS = {
 ---@field env table<string, string>
 ---@field arguments string[] of the binary
 ---@field framed boolean its lines about tests are marked (Go 1.20)
----@field functions table<string, { file: string, line: integer }>
----@field tests string[]
+---@field functions table<string, { file: string, line: integer }> where they may be, as far as a search for text knows
+---@field tests string[] in the order in which go runs them
 
 local function check_flags(flags)
   for _, flag in ipairs(flags or {}) do
@@ -57,7 +57,7 @@ local function arguments(options, script)
   local function add(...)
     for _, argument in ipairs({ ... }) do argv[#argv + 1] = argument end
   end
-  add(("-timeout=%gs"):format(options.list_timeout or LIST_TIMEOUT_S), "-exec", "/bin/sh " .. script)
+  add("-exec", "/bin/sh " .. script)
   if options.race then add("-race") end
   if options.short then add("-short") end
   if options.tags then add("-tags=" .. table.concat(options.tags, ",")) end
@@ -67,23 +67,38 @@ local function arguments(options, script)
   return argv
 end
 
---- A name that Go takes for a test, an example or a fuzz target.
-local function is_test(name)
-  for _, prefix in ipairs({ "Test", "Example", "Fuzz" }) do
-    local rest = name:match("^" .. prefix .. "([%w_\x80-\xFF]*)$")
-    if rest then return not rest:find("^%l") end
+-- Go runs them in this order.
+local RUN = { "tests", "fuzzTargets", "examples" }
+
+--- The tests in the main program that go makes for a package: lists of `{"Name", _test.Name…}`.
+---@param main string its lines that matter
+---@return string[]? tests nil when they are not to be found there
+local function listed_in(main)
+  local lists, at = {}, nil
+  for line in main:gmatch("[^\n]+") do
+    local list = line:match("^var (%w+) = %[%]testing%.Internal%w+{")
+    local name = line:match('^%s*{"([%w_\x80-\xFF]+)", [%w_]+%.')
+    if list then
+      at = {}
+      lists[list] = at
+    elseif name and at then
+      at[#at + 1] = name
+    end
   end
-  return false
+  if not lists.tests then return nil end
+  local tests = {}
+  for _, list in ipairs(RUN) do
+    table.move(lists[list] or {}, 1, #(lists[list] or {}), #tests + 1, tests)
+  end
+  return tests
 end
 
 --- What the script said of a package, nil when it did not get so far.
 ---@param text string
 ---@return runner.go.Package?
----@return string rest what else was printed
 local function package_of(text)
-  local found = { env = {}, arguments = {}, functions = {}, tests = {}, framed = false }
-  local list
-  for key, value, stop in text:gmatch("\30(%l+)\t([^\30]*)\30\n()") do
+  local found = { env = {}, arguments = {}, functions = {}, framed = false }
+  for key, value in text:gmatch("\30(%l+)\t([^\30]*)\30\n") do
     if key == "env" then
       local name, setting = value:match("^([^=]*)=(.*)$")
       found.env[name] = setting
@@ -93,27 +108,17 @@ local function package_of(text)
         table.insert(found.arguments, value)
       end
     elseif key == "function" then
-      local file, line, name = value:match("^(.-):(%d+):.-func%s+(%u[%w_\x80-\xFF]*)")
-      if file and not found.functions[name] then
-        found.functions[name] = { file = file, line = math.tointeger(tonumber(line)) }
+      local file, line, source = value:match("^(.-):(%d+):(.*)$")
+      for name in (source or ""):gmatch("func%s+(%u[%w_\x80-\xFF]*)") do
+        found.functions[name] = found.functions[name] or { file = file, line = math.tointeger(tonumber(line)) }
       end
-    elseif key == "list" then
-      list = stop
+    elseif key == "main" then
+      found.tests = listed_in(value)
     else
       found[key] = value
     end
   end
-  if not list then return nil, text end
-  local rest = text:sub(list)
-  local seen = {}
-  for line in rest:gmatch("[^\r\n]+") do
-    -- What the package prints by itself (TestMain) may look like a test.
-    if is_test(line) and not seen[line] and (found.functions[line] or not next(found.functions)) then
-      seen[line] = true
-      table.insert(found.tests, line)
-    end
-  end
-  return found, rest
+  return found.tests and found or nil
 end
 
 --- Reads the events of `go test -json`.
@@ -212,7 +217,7 @@ function M.run(options, ctx, root)
   for _, path in ipairs(keys.sorted(packages)) do
     local one = packages[path]
     local text = table.concat(one.output)
-    local package, rest = package_of(text)
+    local package = package_of(text)
     if package and one.action == "pass" then
       found[path] = package
     elseif one.failed_build or text:find("%[build failed%]\n") or text:find("%[setup failed%]\n") then
@@ -221,7 +226,7 @@ function M.run(options, ctx, root)
       table.insert(failed[build], path)
     elseif one.action == "fail" then
       problems[#problems + 1] = {
-        kind = "collection", id = path, message = path .. ": its test binary does not list its tests", text = rest,
+        kind = "collection", id = path, message = path .. ": go does not say which tests it has", text = text,
       }
     end
   end

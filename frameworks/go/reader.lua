@@ -4,10 +4,13 @@
 --- Tests that call t.Parallel run at once. The one that has run longest is the one that is watched; when the process
 --- ends, all of those that ran are suspects, unless a panic is known to be another's: Go reports a test as failed
 --- before it lets its panic end the process.
+---
+--- Go does not report every test: one with parallel subtests whose cleanup ends its goroutine (t.SkipNow, Goexit) is
+--- silent, and a TestMain may end without running any. The end of the process decides then. And a TestMain may run
+--- tests that were not asked for, or twice: these are told by name.
 
-local exits = require("runner.io.exit_text")
+local ending = require("frameworks.go.ending")
 local lines = require("frameworks.go.framing")
-local exit_result = require("runner.worker.exit_result")
 local results = require("frameworks.go.result")
 local tail = require("runner.base.tail")
 
@@ -28,9 +31,10 @@ Reader.__index = Reader
 function M.new(items, sink, options)
   local self = setmetatable({
     sink = sink, package = options.package, framed = options.framed, together = options.together,
-    by_name = {}, states = {}, active = {}, pending = {}, left = #items, failed = 0,
+    by_name = {}, states = {}, active = {}, pending = {}, strangers = {}, failed = 0,
     outside = tail.new(KEPT), recent = tail.new(KEPT), last = "\n",
   }, Reader)
+  self.items = items
   for _, item in ipairs(items) do
     self.by_name[item.test.name] = item
     self.states[item] = { text = tail.new(KEPT), said = {}, subtests = {} }
@@ -43,8 +47,8 @@ function M.new(items, sink, options)
   return {
     output = function(_, bytes) self.lines.read(bytes) end,
     ended = function(exit, done) self:ended(exit, done) end,
-    suspects = function() return self.active end,
-    explain = function(exit) return self:explain(exit) end,
+    suspects = function() return self.suspected or self.active end,
+    explain = function(exit) return ending.explain(self, exit) end,
   }
 end
 
@@ -76,7 +80,7 @@ function Reader:tell(item)
   local state = self.states[item]
   local result = results.of(state)
   if result.status == "failed" then self.failed = self.failed + 1 end
-  self.states[item], self.left = nil, self.left - 1
+  self.states[item] = nil
   self.sink.finished(item, result)
   self:watch()
 end
@@ -128,10 +132,18 @@ end
 
 local actions = {}
 
+--- What is taken for running has ended without a verdict: Go is past it.
+function Reader:hush()
+  for _, item in ipairs(self.active) do self.states[item].is_silent = true end
+  self.active = {}
+end
+
 function actions.RUN(self, name, item)
   local state = self.states[item]
   self.owner, self.name = item, name
   if name:find("/", 1, true) then return self:subtest(state, name) end
+  self:hush()
+  state.begun = true
   self:activate(item)
   local before = not self.begun and self.outside:text() or ""
   self.begun = true
@@ -164,19 +176,24 @@ local function has(list, item)
   return false
 end
 
---- Is it possible now that Go says this of a test? What else looks like it was printed by a test.
+--- Is it possible now that Go says this of a test that has no result yet? What else looks like it was printed by one.
 function Reader:is_possible(action, name, item)
   local is_subtest = name:find("/", 1, true) ~= nil
-  if action == "NAME" then return item ~= nil or name == "" end
-  if not self.states[item] then return false end
-  if action == "CONT" then return true end
-  if action == "RUN" and not is_subtest then return #self.active == 0 end
+  if action == "NAME" or action == "CONT" then return true end
+  if action == "RUN" and not is_subtest then return #self.active == 0 or self.framed and not self.states[item].begun end
   if is_subtest then return has(self.active, item) or has(self.pending, item) end
-  if not has(self.active, item) then return false end
-  for _, subtest in ipairs(self.framed and results.STATUS[action] and self.states[item].subtests or {}) do
-    if not self.states[item].said[subtest].verdict then return false end -- a test ends after its subtests
+  return has(self.active, item)
+end
+
+--- What a test that was not asked for does, or one that has its result already: it belongs to none that we wait for.
+function Reader:stranger(action, name, is_again)
+  self.owner, self.name = nil, nil
+  if name:find("/", 1, true) then return end
+  self.begun = true
+  if results.STATUS[action] then
+    if action == "FAIL" then self.failed = self.failed + 1 end
+    table.insert(self.strangers, { name = name, status = results.STATUS[action], is_again = is_again })
   end
-  return true
 end
 
 --- Of a line that may be Go's: what is to be done, if it is.
@@ -189,17 +206,20 @@ function Reader:line(line)
   end
   if actions[action] or results.STATUS[action] then
     local item = self.by_name[name:match("^[^/]*")]
-    if not self:is_possible(action, name, item) then return nil end
+    local is_strange = name ~= "" and not self.states[item]
+    if is_strange and not self.framed or not is_strange and not self:is_possible(action, name, item) then return nil end
     return function()
       self:keep()
       local goes_on = indent and indent ~= "" or action == "NAME" and name == "" -- about the same test
       if not goes_on then self:settle() end
+      if is_strange then return self:stranger(action, name, item ~= nil) end
       if indent then self:report(action, name, item, tonumber(seconds) or 0) else actions[action](self, name, item) end
     end
-  elseif (line == "PASS" or line == "FAIL") and #self.active == 0 then
+  elseif (line == "PASS" or line == "FAIL") and (self.framed or #self.active == 0) then
     return function()
       self:keep()
       self:settle()
+      self:hush()
       self.owner, self.name, self.is_over = nil, nil, true
     end
   end
@@ -249,95 +269,12 @@ end
 
 -- The end -------------------------------------------------------------------------------------------------------------
 
---- The test that failed and whose panic now ends the process, if it is such a panic.
----@return boolean is_recovered
----@return runner.Item?
-function Reader:panicked()
-  local recent, said, dump = "\n" .. self.recent:text(), nil, nil
-  for line, found in recent:gmatch("\n(panic: [^\n]*%[recovered[^\n]*)()") do said, dump = line, recent:sub(found) end
-  if not dump then return false end
-  local whose = self.pending[#self.pending]
-  for _, item in ipairs(self.pending) do
-    if dump:find("." .. item.test.name .. "(", 1, true) or dump:find("." .. item.test.name .. ".", 1, true) then
-      whose = item
-      break
-    end
-  end
-  if whose then self.states[whose].panic = said end
-  return true, whose
-end
-
---- What went wrong outside of tests is told by the exit status alone, or printed after them.
 function Reader:ended(exit, done)
   self.lines.finish()
-  local is_panic, whose = self:panicked()
-  if whose and self.rattle then self.rattle.owner, self.rattle.name = whose, whose.test.name end
-  self:keep()
-  if is_panic then self.active = {} end -- they just ran beside it
-  for _, item in ipairs(self.pending) do self:tell(item) end
-  self.pending = {}
-  local is_bad = exit.kind == "signaled" or exit.kind == "exited" and exit.code ~= 0
-  if self.together and is_bad and not exit.killed and not exit.timed_out then
-    if #self.active > 1 then
-      self:suspect(exit)
-    elseif #self.active == 0 and self.failed == 0 and (self.left == 0 or self.is_over) then
-      self.sink.problem({
-        kind = "teardown", id = self.package, text = self.outside:text(),
-        message = ("%s failed outside of its tests: %s"):format(self.package, exits.describe(exit)),
-      })
-    end
-  end
+  ending.conclude(self, exit)
   done()
 end
 
---- Nobody can say which of the tests that ran at once ended the process. Each runs again, alone; if none fails then, it
---- must not be forgotten.
-function Reader:suspect(exit)
-  local names, text = {}, {}
-  for i, item in ipairs(self.active) do
-    names[i], text[i] = item.test.name, self.states[item].text:text()
-  end
-  local incident = {
-    left = #names,
-    problem = {
-      kind = "teardown", id = self.package, text = table.concat(text),
-      message = ("%s ended while %s ran at once, and each of them passes alone: %s")
-        :format(self.package, table.concat(names, ", "), exits.describe(exit)),
-    },
-  }
-  for _, item in ipairs(self.active) do item.incident = incident end
-end
-
---- A worker's report that looks after such incidents.
----@param report table
----@return table
-function M.watching(report)
-  local function finished(item, result)
-    local incident = item.incident
-    report.finished(item, result)
-    if not incident then return end
-    item.incident, incident.left = nil, incident.left - 1
-    incident.explained = incident.explained or result.status ~= "passed"
-    if incident.left == 0 and not incident.explained then report.problem(incident.problem) end
-  end
-  return setmetatable({ finished = finished }, { __index = report })
-end
-
---- The test that ran when the process ended.
-function Reader:explain(exit)
-  local result = exit_result.of_exit(exit)
-  if result.status == "crashed" then return result end
-  local item = self.active[1]
-  local text = "\n" .. (item and self.states[item].text or self.outside):text()
-  local why = text:match("\n(panic: [^\n]*)") or text:match("\n(fatal error: [^\n]*)")
-  result.status = result.status == "passed" and "failed" or result.status
-  if not item then
-    result.message = ("%s did not run this test: %s"):format(self.package, exits.describe(exit))
-    result.trace = text:find("%S") and text:sub(2) or nil
-  else
-    result.message = why or "the test ended the process: " .. exits.describe(exit)
-  end
-  return result
-end
+M.watching = ending.watching
 
 return M

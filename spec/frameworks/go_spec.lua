@@ -1,45 +1,14 @@
---- Whole runs over real Go packages: examples/go, and small ones for what may go wrong. RUNNER_SPEC_GO names the go to
---- use, for versions other than that of the PATH.
+--- Whole runs over real Go packages: examples/go, and small ones for what may go wrong.
 
 local cjson = require("cjson.safe")
 local async = require("spec.support.async")
 local example = require("spec.support.example")
 local finished = require("spec.support.finished_run")
+local go = require("spec.support.go")
 local process = require("runner.io.process")
 local project = require("spec.support.project")
-local runner = require("spec.support.command_line")
 
-local GO = os.getenv("RUNNER_SPEC_GO") or "go"
-
-local CONFIG = [[
-local go = require "frameworks.go"
-return { max_parallel = 2, test_timeout = "%s", grace = "1s", retries = %d, framework = go { go = "%s", %s } }
-]]
-
-local function needs_go()
-  if not example.has(GO) then
-    pending("Go is missing")
-    return false
-  end
-  return true
-end
-
-local function new(files, options, settings)
-  settings = settings or {}
-  files["go.mod"] = "module example.com/m\n\ngo 1.19\n"
-  files["runner.lua"] = CONFIG:format(settings.test_timeout or "30s", settings.retries or 0, GO, options or "")
-  return project.new(files)
-end
-
-local function run(dir, ...)
-  local result = runner(dir, "run", "--color", "never", ...)
-  return result, result.stdout .. result.stderr
-end
-
---- Since Go 1.20 what a test prints cannot be taken for the lines about it.
-local function is_framed()
-  return tonumber(process.run({ GO, "version" }).stdout:match("go1%.(%d+)")) >= 20
-end
+local GO, CONFIG, is_framed, run = go.GO, go.CONFIG, go.is_framed, go.run
 
 --- What `go test -json` says of a test that has a process to itself (its binary and test2json are its two halves), and
 --- of its subtests; "hangs" when it does not end.
@@ -90,7 +59,7 @@ describe("frameworks.go", function()
   after_each(project.remove_all)
 
   it("ends every test of the example as go test -json reports it, in batches and alone", async(function()
-    if not needs_go() then return end
+    if not go.is_here() then return end
     local dir = example.copy("go")
     project.write(dir, { ["runner.lua"] = CONFIG:format("3s", 1, GO, "") })
     local expected = example.expected("go")
@@ -154,8 +123,8 @@ describe("frameworks.go", function()
   end))
 
   it("shows whole what does not build or is refused by vet, once, and runs the rest", async(function()
-    if not needs_go() then return end
-    local dir = new({
+    if not go.is_here() then return end
+    local dir = go.project({
       ["broken/broken.go"] = "package broken\n\nvar X int = \"no number\"\n",
       ["broken/broken_test.go"] = "package broken\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) {}\n",
       ["user/user_test.go"] = "package user\n\nimport (\n\t\"testing\"\n\n\t_ \"example.com/m/broken\"\n)\n\n"
@@ -182,43 +151,22 @@ describe("frameworks.go", function()
     assert.is_true(select(2, said:gsub("broken.go:3:13", "")) <= 2)
   end))
 
-  it("reports what goes wrong when a package lists its tests", async(function()
-    if not needs_go() then return end
-    local main = "package %s\n\nimport (\n\t\"os\"\n\t\"testing\"\n\t\"time\"\n)\n\nvar _, _ = os.Exit, time.Sleep\n\n"
-      .. "func TestMain(m *testing.M) {\n\tprintln(\"setting up\")\n\t%s\n}\n\nfunc TestA(t *testing.T) {}\n"
-    local dir = new({
-      ["exits/a_test.go"] = main:format("exits", "os.Exit(3)"),
-      ["panics/a_test.go"] = main:format("panics", "panic(\"no database\")"),
-      ["hangs/a_test.go"] = main:format("hangs", "time.Sleep(time.Hour)"),
-      ["silent/a_test.go"] = main:format("silent", "os.Exit(0)"),
-    }, 'list_timeout = "3s"')
-    local result, text = run(dir)
-    assert.are.equal(1, result.code, text)
-    local by_id = {}
-    for _, problem in ipairs(finished.events(dir, "problem")) do by_id[problem.id] = problem end
-    assert.matches("setting up\n", by_id["example.com/m/exits"].text)
-    assert.matches("no database", by_id["example.com/m/panics"].text)
-    assert.is_table(by_id["example.com/m/hangs"])
-    assert.are.equal("example.com/m/hangs: its test binary does not list its tests",
-      by_id["example.com/m/hangs"].message)
-  end))
-
   it("fails with the reason where nothing can be built at all", async(function()
-    if not needs_go() then return end
+    if not go.is_here() then return end
     local dir = project.new({ ["runner.lua"] = CONFIG:format("9s", 0, GO, "") })
     local result, text = run(dir)
     assert.is_true(result.code == 1 or result.code == 78, text) -- Go itself says it in two ways
     assert.matches("main module", text)
 
-    result, text = run(new({ ["nothing/notes.txt"] = "" }, 'packages = { "./nothing/..." }'))
+    result, text = run(go.project({ ["nothing/notes.txt"] = "" }, 'packages = { "./nothing/..." }'))
     assert.are.equal(78, result.code, text)
     assert.matches("no packages to test", text)
 
-    result, text = run(new({}, 'flags = { "-count=3" }'))
+    result, text = run(go.project({}, 'flags = { "-count=3" }'))
     assert.are.equal(78, result.code, text)
     assert.matches("-count is not for here", text, 1, true)
 
-    dir = new({})
+    dir = go.project({})
     project.write(dir, { ["runner.lua"] = CONFIG:format("9s", 0, "/nonexistent/go", "") })
     result, text = run(dir)
     assert.are.equal(78, result.code, text)
@@ -226,8 +174,8 @@ describe("frameworks.go", function()
   end))
 
   it("passes tags, -short, flags, arguments and environment on", async(function()
-    if not needs_go() then return end
-    local dir = new({
+    if not go.is_here() then return end
+    local dir = go.project({
       ["a_test.go"] = [[
 package a
 
@@ -263,8 +211,8 @@ func TestAll(t *testing.T) {
   end))
 
   it("attributes the reports of the race detector to the test that raced", async(function()
-    if not needs_go() or not example.has("gcc") then return end
-    local dir = new({ ["a_test.go"] = [[
+    if not go.is_here() or not example.has("gcc") then return end
+    local dir = go.project({ ["a_test.go"] = [[
 package a
 
 import (
@@ -297,8 +245,8 @@ func TestCalmToo(t *testing.T) {}
   end))
 
   it("does not let a process that fails after its tests pass for one that passed", async(function()
-    if not needs_go() then return end
-    local dir = new({ ["a_test.go"] = [[
+    if not go.is_here() then return end
+    local dir = go.project({ ["a_test.go"] = [[
 package a
 
 import (
@@ -331,8 +279,8 @@ func TestA(t *testing.T) {}
   end))
 
   it("gives a parallel test its own time, whatever the others do meanwhile", async(function()
-    if not needs_go() then return end
-    local dir = new({ ["a_test.go"] = [[
+    if not go.is_here() then return end
+    local dir = go.project({ ["a_test.go"] = [[
 package m
 
 import ("fmt"; "testing"; "time")
@@ -354,8 +302,8 @@ func TestHangs(t *testing.T) { t.Parallel(); time.Sleep(time.Hour) }
   end))
 
   it("lets parallel tests meet, and does not forget an end that nobody can be blamed for", async(function()
-    if not needs_go() then return end
-    local dir = new({ ["a_test.go"] = [[
+    if not go.is_here() then return end
+    local dir = go.project({ ["a_test.go"] = [[
 package a
 
 import (
