@@ -2,6 +2,9 @@
 
 local cjson = require("cjson.safe")
 local lines = require("runner.worker.lines")
+local protocol = require("frameworks.pytest.protocol")
+
+local LIMIT = 64 * 1024 * 1024 -- of a line: some hundred tests with ids of any length, or a result with all its texts
 
 local M = {}
 
@@ -25,15 +28,24 @@ local function without_nulls(message)
   return message
 end
 
---- A reader: feed it bytes, cut anywhere; it calls back with each message. What is not JSON is dropped: it comes from
---- a test that found the channel.
----@param on_message fun(message: table)
+local function excerpt(line)
+  local text = line:sub(1, 120):gsub("[^%g ]+", "?")
+  return #line > 120 and text .. "…" or text
+end
+
+--- A reader: feed it bytes, cut anywhere; it calls back with each message.
+---@param shapes table<string, runner.Check> what may come
+---@param on_message fun(kind: string, message: table)
+---@param on_wrong fun(why: string) for a line that is none of these messages
 ---@return fun(bytes: string)
-function M.reader(on_message)
+function M.reader(shapes, on_message, on_wrong)
   return (lines.reader(function(line)
     local message = cjson.decode(line)
-    if type(message) == "table" then on_message(without_nulls(message)) end
-  end))
+    if type(message) == "table" then message = without_nulls(message) end
+    local kind, wrong = protocol.check(shapes, message)
+    if wrong then return on_wrong(("%s (%s)"):format(wrong, excerpt(line))) end
+    on_message(kind, message)
+  end, LIMIT, function() on_wrong("a line without end") end))
 end
 
 return M

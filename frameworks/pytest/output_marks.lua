@@ -12,9 +12,11 @@ local Marks = {}
 Marks.__index = Marks
 
 ---@class pytest.MarkHandlers
+---@field known fun(token: integer): boolean may there be marks of this test?
 ---@field started fun(token: integer)
 ---@field output fun(token: integer?, stream: string, bytes: string)
 ---@field ended fun(token: integer) both streams are past the test's end; answer with `release`
+---@field odd fun(what: string) a mark that was not written where a test starts or ends
 
 ---@param nonce string what makes the marks of this process unlike anything a test prints
 ---@param handlers pytest.MarkHandlers
@@ -36,6 +38,12 @@ local function process(self, stream, event)
     return true
   end
   local kind, token = event[1], event[2]
+  if not token or not self.handlers.known(token) then
+    self.handlers.odd("a mark of a test that does not run")
+    return true
+  elseif (kind == "s") == (stream.token ~= nil) or kind == "e" and stream.token ~= token then
+    self.handlers.odd("a mark out of its turn")
+  end
   if kind == "s" then
     if self.running and self.running ~= token then return false end
     stream.token = token
@@ -97,8 +105,8 @@ function Marks:feed(name, bytes)
     end
     if at > from then push(self, stream, text:sub(from, at - 1)) end
     local kind = at + #prefix
-    local token = math.tointeger(tonumber(text:sub(kind + 1, stop - 1)))
-    push(self, stream, { text:sub(kind, kind), token })
+    local token = text:sub(kind, stop):match("^[se](%d+)%z$")
+    push(self, stream, { text:sub(kind, kind), math.tointeger(token) })
     from = stop + 1
   end
 end

@@ -4,8 +4,9 @@ local uv = require("luv")
 local errors = require("runner.base.errors")
 local exit_text = require("runner.io.exit_text")
 local host = require("runner.core.host")
-local launch = require("frameworks.pytest.command")
+local command = require("frameworks.pytest.command")
 local lines = require("frameworks.pytest.lines")
+local protocol = require("frameworks.pytest.protocol")
 local task = require("runner.base.task")
 local text = require("runner.base.text")
 
@@ -82,14 +83,24 @@ function on_message.bye(self)
   self.bye = true
 end
 
-local function read_message(self, message)
-  for kind in pairs(message) do
-    if on_message[kind] then return on_message[kind](self, message) end
-  end
+--- Ends a collecting process that says what none of ours says: something that it imported has.
+local function accuse(self, why)
+  if self.accused or self.gone then return end
+  self.accused = "what came over its control channel is nothing that it says: " .. why
+  self.zygote:kill(0)
+end
+
+local function reader(self)
+  return lines.reader(protocol.ZYGOTE, function(kind, message)
+    if self.accused then return end
+    if self.about and (kind == "tests" or kind == "ready") then return accuse(self, "more tests") end
+    on_message[kind](self, message)
+  end, function(why) accuse(self, why) end)
 end
 
 local function on_exit(self, exit)
   self.gone, self.exit = true, exit
+  exit.message = self.accused or exit.message
   self.collected:set()
   self.ended:set()
   if not self.closing and self.about and exit.kind ~= "lost" then
@@ -104,7 +115,7 @@ local function put_package(ctx, folder)
   task.scope(function(scope)
     for _, name in ipairs(MODULES) do
       local source = host.resource(("frameworks/pytest/worker/%s.py"):format(name))
-      scope:spawn(ctx.put, ("%s/%s/%s.py"):format(folder, launch.PACKAGE, name), source)
+      scope:spawn(ctx.put, ("%s/%s/%s.py"):format(folder, command.PACKAGE, name), source)
     end
   end)
 end
@@ -121,10 +132,10 @@ function M.open(options, ctx)
   }, Session)
   self.folder = ctx.tmpdir()
   put_package(ctx, self.folder)
-  local read = lines.reader(function(message) read_message(self, message) end)
+  local read = reader(self)
   self.zygote = ctx.spawn({
-    argv = launch.argv(options, self.folder),
-    env = launch.environment(options),
+    argv = command.argv(options, self.folder),
+    env = command.environment(options),
     control = true,
     forkserver = true,
     on_output = function(_, stream, bytes)
@@ -146,7 +157,8 @@ function Session:discover()
   if self.about then return self.tests, self.problems end
   local exit = self.exit
   if exit.kind == "lost" then errors.raise("transport", exit.message or "the sandbox was lost") end
-  local kind, message = launch.diagnose(self.options, exit, self.tail)
+  local kind, message = command.diagnose(self.options, exit, self.tail)
+  if self.accused then kind, message = "collection", "the collecting process was ended: " .. self.accused end
   if kind == "config" then errors.raise("config", message) end
   self.problems[#self.problems + 1] = { kind = "collection", message = message, text = self.tail }
   return {}, self.problems

@@ -134,13 +134,15 @@ function M.single(session, slot, report)
   return setmetatable(self, Single)
 end
 
-local function result_of(exit, result, tail, began)
+local function result_of(exit, result, tail, process)
+  local began = process.hello
+  if process.accused then result, began = nil, true end
   if not result and not began and exit.kind == "exited" then
     result = { status = "failed", duration = exit.wall, trace = tail ~= "" and tail or nil }
     result.message = "pytest ended before it could run the test"
   elseif not result then
     result = { status = "crashed", duration = exit.wall, trace = tail ~= "" and tail or nil }
-    result.message = "the test's process " .. exits.verb(exit)
+    result.message = ("the test's process %s%s"):format(exits.verb(exit), exit.message and ": " .. exit.message or "")
     result.exit_code, result.signal = exit.code, exit.signal
   end
   result.cpu, result.memory = exit.user + exit.system, exit.memory
@@ -172,7 +174,7 @@ local function run_next(self)
     end,
     exited = function(exit, tail)
       self.item = nil
-      result = result_of(exit, result, tail, self.peer.hello)
+      result = result_of(exit, result, tail, self.peer)
       count_failure(self.session, result)
       if exit.kind == "lost" then
         ended(self)

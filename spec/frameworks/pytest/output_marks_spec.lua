@@ -1,6 +1,6 @@
 --- Telling which test wrote what.
 
-local output_marks = require("frameworks.pytest.output_marks")
+local marks = require("frameworks.pytest.output_marks")
 
 describe("pytest marks", function()
   local function mark(kind, token)
@@ -8,9 +8,11 @@ describe("pytest marks", function()
   end
 
   local function reader()
-    local log = {}
+    local log, odd = {}, {}
     local reading
-    reading = output_marks.new("nonce", {
+    reading = marks.new("nonce", {
+      known = function(token) return token < 9 end,
+      odd = function(what) odd[#odd + 1] = what end,
       started = function(token) log[#log + 1] = "start " .. token end,
       output = function(token, stream, bytes)
         local key = ("%s %s "):format(tostring(token), stream)
@@ -25,7 +27,7 @@ describe("pytest marks", function()
         reading:release(token)
       end,
     })
-    return reading, log
+    return reading, log, odd
   end
 
   it("are found however the bytes are cut", function()
@@ -56,4 +58,17 @@ describe("pytest marks", function()
     assert.are.same(
       { "start 1", "1 stdout one", "1 stderr err", "end 1", "start 2", "2 stdout two" }, log)
   end)
+
+  for what, bytes in pairs({
+    ["of a test that does not run"] = mark("s", 9), ["that has no number"] = "\0\27runner-nonces000000000x\0",
+    ["of no kind"] = mark("x", 1), ["that ends what has not started"] = mark("e", 1),
+    ["that starts a test within another"] = mark("s", 1) .. mark("s", 2),
+    ["that ends another test"] = mark("s", 1) .. mark("e", 2),
+  }) do
+    it("tell of one " .. what, function()
+      local reading, _, odd = reader()
+      reading:feed("stdout", bytes .. "text")
+      assert.are.equal(1, #odd)
+    end)
+  end
 end)
