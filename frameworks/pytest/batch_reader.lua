@@ -16,9 +16,21 @@ local LINE_LIMIT = 8192
 local TAIL = 64 * 1024
 local REPORT_LIMIT = 256 * 1024 * 1024
 
+local WORDS = {
+  PASSED = "passed", XPASS = "passed", FAILED = "failed", ERROR = "failed", SKIPPED = "skipped", XFAIL = "skipped",
+  SUBFAILED = "failed",
+}
+
+--- The word of a line behind a test's id. Parts of a test have words of their own, "SUBFAILED[part] (n=1)" and, with
+--- pytest-subtests, "[part] (n=1) SUBFAIL": a part decides nothing, unless it failed.
+local function word_of(rest)
+  if rest:find("^SUBFAIL") or rest:find("^[%[(].*[%])] SUBFAIL") then return "SUBFAILED" end
+  return rest:match("^(%u+)%f[%s(\0]")
+end
+
 ---@class pytest.Tracker
 ---@field feed fun(bytes: string)
----@field words table<string, string> the last word of each test
+---@field words table<string, string> the last word of each test, or the first that says that it failed
 ---@field begun table<string, true> what `on_start` was called for
 ---@field current string? the test that runs
 
@@ -41,7 +53,8 @@ function M.tracker(ids, on_start)
     end
     if not found then return nil end
     self.current = found
-    self.words[found] = rest:match("^(%u+)%f[%s(\0]") or self.words[found]
+    local word = word_of(rest)
+    if word and WORDS[self.words[found]] ~= "failed" then self.words[found] = word end
     if not seen[found] then waiting[#waiting + 1] = found end
     seen[found] = true
     return rest
@@ -70,17 +83,13 @@ function M.tracker(ids, on_start)
   return self
 end
 
-local WORDS = {
-  PASSED = "passed", XPASS = "passed", FAILED = "failed", ERROR = "failed", SKIPPED = "skipped", XFAIL = "skipped",
-}
-
 --- The result of a test that ended, of which no report tells because the process did not live to write it.
 local function result_of_word(word)
   local status = WORDS[word or ""]
   if not status then return nil end
   return {
     status = status, xfail = word == "XFAIL" or nil,
-    message = status == "failed" and "it failed; why is lost with the report that pytest could not write" or nil,
+    message = status == "failed" and "it failed; pytest's report does not say why" or nil,
   }
 end
 
@@ -108,32 +117,47 @@ local function joined(a, b)
   return a and b and a .. "\n" .. b or a or b
 end
 
+local RANK = { skipped = 1, passed = 2, failed = 3 }
+
+--- The result of a test of which two cases of the report tell: it failed in its teardown, too, or several tests share
+--- the name and no id tells them apart. The worst counts.
+local function merged(a, b)
+  local decisive = RANK[b.status] > RANK[a.status] and b or a
+  return {
+    status = decisive.status, message = decisive.message, type = decisive.type, reason = decisive.reason,
+    xfail = decisive.xfail, trace = joined(a.trace, b.trace), duration = (a.duration or 0) + (b.duration or 0),
+    stdout = joined(a.stdout, b.stdout), stderr = joined(a.stderr, b.stderr), name = a.name,
+  }
+end
+
 --- Reads the report as it comes.
 ---@return fun(bytes: string) feed
----@return fun(): table<string, table[]> finish returns results by `nodeid.key`; a key has more than one when test ids
----  do not tell them apart
+---@return fun(): table<string, table>, boolean finish returns results by `nodeid.key`, each with the case's `name`, and
+---  whether the report is whole
 local function report_reader()
   local results, size = {}, 0
   local parser = junit.parser("pytest's report", function(case)
-    local key = nodeid.joined(case.classname or "", case.name)
-    local list = results[key] or {}
-    results[key] = list
-    local result, last = result_of(case), list[#list]
-    -- A test that failed and whose teardown failed, too, has a second case.
-    if last and last.status == "failed" and case.status == "error" then
-      last.trace = joined(last.trace, result.trace)
-      last.duration = (last.duration or 0) + (result.duration or 0)
-    else
-      list[#list + 1] = result
-    end
+    local key, result = nodeid.joined(case.classname or "", case.name), result_of(case)
+    result.name = case.classname and case.classname ~= "" and case.classname .. "." .. case.name or case.name
+    results[key] = results[key] and merged(results[key], result) or result
   end)
   return function(bytes)
     size = size + #bytes
     if size <= REPORT_LIMIT then parser.feed(bytes) end
   end, function()
-    parser.finish()
-    return results
+    local summary = parser.finish()
+    return results, summary.complete
   end
+end
+
+--- Failures of the report that none of the batch's tests bears the name of: `record_xml_attribute` renames cases.
+local function unclaimed(results, claimed)
+  local list = {}
+  for key, result in pairs(results) do
+    if result.status == "failed" and not claimed[key] then list[#list + 1] = result end
+  end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
 end
 
 --- Everything up to the border is pytest's, what follows its line the report's. A terminal in between ends lines with
@@ -156,6 +180,53 @@ local function splitter(border, on_terminal, on_report)
   end
 end
 
+--- Whether `item` may be in one batch with `items`: not when the report would call two of them the same.
+---@return fun(items: runner.Item[], item: runner.Item): boolean
+function M.fits()
+  local seen = setmetatable({}, { __mode = "k" }) -- by batch: how many of its items are in `keys`
+  return function(items, item)
+    local known = seen[items] or { count = 0, keys = {} }
+    seen[items] = known
+    for i = known.count + 1, #items do known.keys[nodeid.key(items[i].test.nodeid) or ""] = true end
+    known.count = #items
+    return not known.keys[nodeid.key(item.test.nodeid) or ""]
+  end
+end
+
+--- What the report and the lines say of a test, together: what failed by either has failed.
+---@param result table? of the report
+---@param word string? of the lines
+---@param strays table[] failures of the report that bear no test's name
+local function reconciled(result, word, strays)
+  local by_word = WORDS[word or ""]
+  if not result or by_word == "failed" and result.status ~= "failed" then
+    result = result_of_word(word)
+    if by_word == "failed" and #strays == 1 then -- of several nobody knows which is whose
+      local stray = table.remove(strays)
+      result.message, result.type, result.trace = stray.message, stray.type, stray.trace
+    end
+  elseif result.status == "skipped" and by_word == "passed" then -- a part of it was
+    result.status, result.reason, result.xfail = "passed", nil, nil
+  end
+  return result
+end
+
+local COVERAGE = "Required test coverage of"
+
+--- A failure that the results do not show: one of no test's name, or an exit status that a hook has set.
+local function tell_rest(exit, strays, failed, tail, sink)
+  for _, stray in ipairs(strays) do
+    sink.problem({ kind = "teardown", text = stray.trace,
+      message = ("pytest reports a failure of %s, which is none of the tests it was given: %s")
+        :format(stray.name, stray.message or "?") })
+  end
+  if failed or #strays > 0 or exit.kind ~= "exited" or exit.code == 0 or exit.timed_out then return end
+  -- Of a batch alone pytest-cov cannot say what the run has covered.
+  if exit.code == 1 and tail:find(COVERAGE, 1, true) then return end
+  sink.problem({ kind = "teardown", text = tail,
+    message = ("pytest ended with exit status %d, though none of its tests failed"):format(exit.code) })
+end
+
 ---@param border string what stands between the output and the report, on a line of its own
 ---@param items runner.Item[]
 ---@param sink runner.BatchSink
@@ -176,19 +247,25 @@ function M.reader(border, items, sink)
       if result[stream] then sink.output(item, stream, result[stream]) end
       result[stream] = nil
     end
+    result.name = nil
     sink.finished(item, result)
   end
 
   local function ended(exit, done)
     -- Its time or its status say nothing of one test among others.
     if exit.kind == "signaled" and not exit.timed_out then suspects[1] = by_id[tracker.current] end
-    local results = results_of_report()
+    local results, is_complete = results_of_report()
+    local claimed = {}
+    for id in pairs(by_id) do claimed[nodeid.key(id) or ""] = true end
+    local strays, failed, is_whole = unclaimed(results, claimed), false, true
     for _, item in ipairs(items) do
       local id = item.test.nodeid
-      local list = results[nodeid.key(id)] or {}
-      local result = table.remove(list, 1) or id ~= tracker.current and result_of_word(tracker.words[id])
+      local result, word = results[nodeid.key(id) or ""], tracker.words[id]
+      if result or is_complete or id ~= tracker.current then result = reconciled(result, word, strays) end
       if result then tell(item, result) end
+      failed, is_whole = failed or result and result.status == "failed", is_whole and result ~= nil
     end
+    if is_whole then tell_rest(exit, strays, failed, tail:text(), sink) end
     done()
   end
 

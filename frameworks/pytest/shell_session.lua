@@ -96,9 +96,15 @@ local function discover(options, ctx)
   local at, last = text:find(first .. second .. " ", 1, true)
   if at then text, start = text:sub(1, at - 1), start_of_ids(text:sub(last + 1)) end
   if exit.kind == "lost" then errors.raise("transport", exit.message or "the sandbox was lost") end
-  if exit.kind == "exited" and (exit.code == 0 or exit.code == 5) then return read_ids(text, start), {} end
   local problems = collection_problems(text)
-  if exit.kind == "exited" and exit.code <= 2 and #problems > 0 then return read_ids(text, start), problems end
+  -- A hook may set another status than pytest's own; it speaks again when tests have run.
+  local code = exit.kind == "exited" and exit.code or nil
+  local is_fine = code == 0 or code == 5
+  if is_fine or code and #problems == 0 and (code == 1 or code > 5) then
+    local tests = read_ids(text, start)
+    if is_fine or #tests > 0 then return tests, {} end
+  end
+  if code and code <= 2 and #problems > 0 then return read_ids(text, start), problems end
   local said = (text .. called.stderr):sub(-TAIL)
   local kind, message = launch.diagnose(options, exit, said)
   if kind == "config" then errors.raise("config", message) end
@@ -131,6 +137,7 @@ local function worker(options, ctx, slot, report)
   -- end, and then the tests of a batch have their time together.
   return batch.worker(ctx, slot, report, {
     size = function(item) return #item.test.argument end,
+    fits = batches.fits(),
     command = function(items)
       local first, second = marker.half(), marker.half()
       border = first .. second

@@ -93,7 +93,7 @@ describe("frameworks.pytest, by plain commands,", function()
     assert.are.equal("passed a, failed b, crashed c, passed d, passed e", ends(heard))
     assert.are.same({ "abcde", "de" }, calls)
     assert.are.equal("abcde", project.read(dir .. "/ran"))
-    assert.matches("lost with the report", heard.results.b.message, 1, true)
+    assert.matches("does not say why", heard.results.b.message, 1, true)
     assert.are.equal(6, heard.results.c.signal)
     assert.matches("Fatal Python error: Aborted", heard.results.c.trace, 1, true)
   end))
@@ -231,6 +231,77 @@ describe("frameworks.pytest, by plain commands,", function()
     assert.are.equal(130, done:wait().code)
     assert.are.equal("ab", project.read(dir .. "/ran"))
     assert.are.same({ passed = 1, not_run = 3 }, finished.counts(dir))
+  end))
+
+  --- The states that a run of the project ends with, by the end of a test's id.
+  local function states_of(sources)
+    sources["runner.lua"] = ([[return {
+      max_parallel = 1, framework = require "frameworks.pytest" { python = %q },
+      provider = require "providers.remote" { execute_command = "sh -c" } }]]):format(PYTHON)
+    local dir = project.new(sources)
+    local code = runner(dir, "run").code
+    return finished.states(dir), code, dir
+  end
+
+  it("gives each of two tests that the report calls the same its own result", async(function()
+    local states, code = states_of({
+      ["pytest.ini"] = "[pytest]\npython_classes = test_*\n",
+      ["t/test_a.py"] = "class test_b:\n  def test_c(self): assert 0\n  def test_d(self): pass\n",
+      ["t/test_a/test_b.py"] = "def test_c(): pass\ndef test_d(): assert 0\n",
+    })
+    assert.are.equal(1, code)
+    assert.are.same({
+      ["t/test_a.py::test_b::test_c"] = "failed", ["t/test_a.py::test_b::test_d"] = "passed",
+      ["t/test_a/test_b.py::test_c"] = "passed", ["t/test_a/test_b.py::test_d"] = "failed",
+    }, states)
+  end))
+
+  it("finds the failure of a test that renames itself in the report", async(function()
+    local states, code, dir = states_of({ ["test_x.py"] = [[
+import pytest
+pytestmark = pytest.mark.filterwarnings("ignore")
+def test_a(record_xml_attribute):
+    record_xml_attribute("name", "test_b")
+def test_b(record_xml_attribute):
+    record_xml_attribute("name", "test_c")
+    assert 0, "of b"
+def test_d(record_xml_attribute):
+    record_xml_attribute("name", "elsewhere")
+    assert 0, "of d"
+]] , ["pytest.ini"] = "[pytest]\njunit_family = xunit1\n" })
+    assert.are.equal(1, code)
+    assert.are.same({ ["test_x.py::test_a"] = "passed", ["test_x.py::test_b"] = "failed",
+      ["test_x.py::test_d"] = "failed" }, states)
+    local said = { finished.find(dir, "problem", {}) and finished.find(dir, "problem", {}).message or "" }
+    for _, id in ipairs({ "test_x.py::test_b", "test_x.py::test_d" }) do
+      said[#said + 1] = finished.find(dir, "attempt_finished", { id = id }).message
+    end
+    assert.matches("does not say why", said[2], 1, true)
+  end))
+
+  it("fails a test whose teardown fails after a pass, a skip or a failure", async(function()
+    local states = states_of({ ["test_x.py"] = [[
+import pytest
+@pytest.fixture
+def bad():
+    yield
+    assert 0, "teardown"
+def test_a(bad): pass
+def test_b(bad): pytest.skip("x")
+def test_c(bad): assert 0, "call"
+]] })
+    assert.are.same({ ["test_x.py::test_a"] = "failed", ["test_x.py::test_b"] = "failed",
+      ["test_x.py::test_c"] = "failed" }, states)
+  end))
+
+  it("is red when pytest is though its tests are not", async(function()
+    local states, code, dir = states_of({
+      ["conftest.py"] = "def pytest_sessionfinish(session): session.exitstatus = 7\n",
+      ["test_x.py"] = source({ PASSES, PASSES }),
+    })
+    assert.are.equal(1, code)
+    assert.are.same({ ["test_x.py::test_a"] = "passed", ["test_x.py::test_b"] = "passed" }, states)
+    assert.matches("exit status 7, though none", finished.find(dir, "problem", {}).message, 1, true)
   end))
 
   it("tells tests which attempt it is", async(function()
