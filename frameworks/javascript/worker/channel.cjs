@@ -100,7 +100,7 @@ function relay(path) {
   }
 }
 
-/// Lines of JSON from the host.
+/// Lines of JSON from the host. Returns the socket: while it is referenced, the event loop does not run dry.
 function listen(on_message, on_end) {
   const socket = new (require('node:net').Socket)({ fd: 3, readable: true, writable: false })
   let parts = []
@@ -118,6 +118,7 @@ function listen(on_message, on_end) {
   })
   socket.on('end', on_end)
   socket.on('error', on_end)
+  return socket
 }
 
 module.exports = { listen, open, relay, send }

@@ -9,7 +9,7 @@ const fs = require('node:fs')
 const { createRequire } = require('node:module')
 const { send } = require('./channel.cjs')
 const folder = require('./folder.cjs')
-const { failure, keys, pattern, retried, strip } = require('./names.cjs')
+const { failure, keys, pattern, retried, strip, unique } = require('./names.cjs')
 const { locate } = require('./locate.cjs')
 
 const NOTHING = '(?!)'
@@ -42,6 +42,15 @@ function keys_of(block) {
   return found
 }
 
+/// What circus says of an error that belongs to no test: the error, or that and where it was asked for.
+function thrown(entry) {
+  const [error, async_error] = Array.isArray(entry) ? entry : [entry]
+  if (typeof error?.stack === 'string' || typeof error?.message === 'string') return error
+  const stack = String(async_error?.stack ?? '').replace(/^[^\n]*/, '')
+  const message = `thrown: ${require('node:util').inspect(error)}`
+  return { message, stack: `${message}${stack}` }
+}
+
 function result_of(one, trace) {
   if (one.status === 'pending' || one.status === 'disabled') return { status: 'skipped' }
   if (one.status === 'todo') return { status: 'skipped', reason: 'todo' }
@@ -57,11 +66,41 @@ function result_of(one, trace) {
   }
 }
 
+/// The tests of a file that circus is about to run.
+class Found {
+  constructor(state) {
+    this.state = state
+    this.root = state.rootDescribeBlock
+    this.by_test = keys_of(this.root)
+    this.by_titles = new Map()
+    for (const test of this.by_test.keys()) {
+      const titles = JSON.stringify(titles_of(test))
+      this.by_titles.set(titles, [...(this.by_titles.get(titles) ?? []), test])
+    }
+  }
+
+  /// Retries follow when all others of the suite have run, and may be those of a whole suite.
+  may_change(test, result, global) {
+    for (let at = test.parent; at; at = at.parent) {
+      if (this.state.describeRetryOptions?.has(at)) return true
+    }
+    return result.status === 'failed' && test.invocations <= Number(global[RETRY_TIMES] ?? 0)
+  }
+
+  /// The keys in the order of jest's results: it may have put the tests into another one.
+  in_order() {
+    const order = []
+    each_test(this.root, (test) => order.push(this.by_test.get(test)))
+    return order
+  }
+}
+
 class Jest {
   constructor(options, place) {
     this.options = options
     this.place = place
     this.sets_up_first = true // files may need at once what it left in the environment
+    this.rest_ms = 1000 // as long as jest waits before it says that something is left
   }
 
   async open() {
@@ -81,6 +120,8 @@ class Jest {
     this.contexts = new Map()
     this.wrapped = new Set()
     for (const config of this.configs) this.wrap(config)
+    const name = unique()
+    this.names = new Map(this.configs.map((config) => [config, name(this.project_name(config))]))
     return this.configs.some((config) => this.runner_class(config).prototype?.isSerial) || undefined
   }
 
@@ -143,33 +184,42 @@ class Jest {
   async test_runner(run, file, globalConfig, config, environment, runtime, test_path, tell) {
     if (this.light) return this.light(createRequire(file), config, environment, runtime, test_path)
     const { request } = this
-    let by_test = new Map()
-    let done
+    const explain = (one) => this.explain(one, config, globalConfig, test_path)
+    let found
     const on_event = (event, state) => {
-      if (event.name === 'run_start') by_test = this.found = keys_of(state.rootDescribeBlock)
+      if (event.name === 'run_start') found = this.found = new Found(state)
       if (!request) return
-      if (event.name === 'test_started') this.started(request, by_test.get(event.test), environment)
-      else if (event.name === 'test_skip') request.done(by_test.get(event.test), { status: 'skipped' })
-      else if (event.name === 'test_done' || event.name === 'test_todo') done = by_test.get(event.test)
+      if (event.name === 'test_started') this.started(request, found.by_test.get(event.test), environment)
+      else if (event.name === 'test_skip') request.done(found.by_test.get(event.test), { status: 'skipped' })
     }
     const theirs = environment.handleTestEvent
     environment.handleTestEvent = async function (event, state) {
       on_event(event, state)
       if (theirs) await theirs.call(this, event, state)
     }
+    // Tests may run at the same time, so the result itself must say whose it is. Where its titles do not, as they are
+    // those of several tests, or where jest may yet try the test again, it waits for the end of the file.
     const on_result = (name, args) => {
-      if (name === 'test-case-result' && request && done) {
-        const [, one] = args
-        const result = result_of(one, this.explain(one, config, globalConfig, test_path))
-        // Retries follow when all others of the suite have run.
-        const retries = Number(environment.global[RETRY_TIMES] ?? 0)
-        if (one.status === 'failed' && one.invocations <= retries) request.later.set(done, result)
-        else request.done(done, result)
-        done = undefined
+      const one = name === 'test-case-result' && request ? args[1] : undefined
+      const tests = (one && found?.by_titles.get(JSON.stringify([...one.ancestorTitles, one.title]))) ?? []
+      if (tests.length === 1 && !found.may_change(tests[0], one, environment.global)) {
+        request.done(found.by_test.get(tests[0]), result_of(one, explain(one)))
+      } else {
+        for (const test of tests) if (test.status === 'done') request.over(found.by_test.get(test))
       }
       return tell?.(name, args)
     }
-    return run(globalConfig, config, environment, runtime, test_path, on_result)
+    const result = await run(globalConfig, config, environment, runtime, test_path, on_result)
+    const order = found?.in_order() ?? []
+    if (request && order.length > 0 && order.length === result.testResults.length) {
+      result.testResults.forEach((one, i) => request.done(order[i], result_of(one, explain(one))))
+    }
+    this.outside = found && found.state.unhandledErrors.map((entry) => {
+      const error = thrown(entry)
+      const { formatExecError } = this.core('jest-message-util')
+      return failure(error, formatExecError(error, config, globalConfig, undefined, false, true).replace(/^\s*\n/, ''))
+    })
+    return result
   }
 
   started(request, key, environment) {
@@ -227,7 +277,7 @@ class Jest {
         send({ loading: folder.relative(file) })
         folder.restore()
         const tests = (await this.list_light(config, file)) ?? (await this.list_whole(config, file, problems))
-        if (tests) files.push({ file, project: this.project_name(config), tests })
+        if (tests) files.push({ file, project: this.names.get(config), tests })
       }
     }
     return { files, problems }
@@ -275,8 +325,9 @@ class Jest {
   async list_whole(config, file, problems) {
     this.found = undefined
     const { result, text } = await this.run_tests(config, file, { ...this.global, testNamePattern: NOTHING })
-    if (this.found?.size > 0 && !result?.testExecError) {
-      return [...this.found].map(([one, key]) => ({ titles: titles_of(one), key }))
+    const found = this.found?.by_test
+    if (found?.size > 0 && !result?.testExecError) {
+      return [...found].map(([one, key]) => ({ titles: titles_of(one), key }))
     }
     const key = keys()
     const tests = (result?.testResults ?? []).map((one) => {
@@ -323,33 +374,41 @@ class Jest {
   // Running ---------------------------------------------------------------------------------------------------------
 
   async run_file(request) {
-    const config = this.configs.find((one) => this.project_name(one) === request.project) ?? this.configs[0]
+    const config = this.configs.find((one) => this.names.get(one) === request.project) ?? this.configs[0]
     const global = request.whole ? this.global : { ...this.global, testNamePattern: pattern([...request.tests.keys()]) }
     this.request = request
-    request.later = new Map()
-    this.found = undefined
+    this.found = this.outside = undefined
     const { result, error, text } = await this.run_tests(config, request.file, global)
     this.request = undefined
-    for (const [key, late] of request.later) request.done(key, late)
-    if (this.found) request.found([...this.found.values()])
+    if (this.found) request.found([...this.found.by_test.values()])
     else this.report(request, result, config, global)
     for (const line of result?.console ?? []) process.stdout.write(`${line.message}\n`)
     const limit = this.global.workerIdleMemoryLimit
-    const recycle = (limit && process.memoryUsage().rss > limit) || undefined
-    if (error || result?.testExecError) {
-      return { error: { message: first_line(text), trace: text }, recycle }
+    return {
+      recycle: (limit && process.memoryUsage().rss > limit) || undefined,
+      failed: Boolean(error || result?.testExecError || result?.numFailingTests || result?.leaks),
+      errors: [...this.errors(result, error, text), ...this.complaints(result)],
     }
-    return { recycle, error: this.late_failure(request, result, config, global) }
   }
 
-  /// An error that came after its test had ended, and passed.
-  late_failure(request, result, config, global) {
-    const keys = this.found && [...this.found.values()]
-    const at = result?.testResults.findIndex((one, i) => one.status === 'failed' && keys && request.passed.has(keys[i]))
-    if (!keys || !(at >= 0) || keys.length !== result.testResults.length) return undefined
-    const one = result.testResults[at]
-    const { message, trace } = result_of(one, this.explain(one, config, global, request.file))
-    return { message: `after ${[...one.ancestorTitles, one.title].join(' > ')} had passed: ${message}`, trace }
+  /// Of the file itself, each with its own message.
+  errors(result, error, text) {
+    if (!error && !result?.testExecError) return []
+    if (!error && this.outside?.length > 0) return this.outside
+    return [{ message: first_line(text), trace: text }]
+  }
+
+  /// What lets jest's command fail although all tests pass.
+  complaints(result) {
+    const list = []
+    if (result?.leaks) list.push('it leaks memory, says jest')
+    const { unchecked = 0, uncheckedKeys = [] } = result?.snapshot ?? {}
+    if (unchecked > 0 && this.global.updateSnapshot !== 'all') {
+      const names = uncheckedKeys.join(', ')
+      list.push(`${unchecked} obsolete ${unchecked === 1 ? 'snapshot' : 'snapshots'}, as "jest -u" removes: ${names}`)
+    }
+    if (process.exitCode) list.push(`it set process.exitCode to ${process.exitCode}`)
+    return list.map((message) => ({ message, trace: '' }))
   }
 
   /// Of a test runner other than circus, we hear when the file is over.

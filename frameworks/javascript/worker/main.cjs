@@ -17,7 +17,8 @@
 //   {"set_up": {env, provided} or {error}}
 //   {"loading": file} · {"start": token} · {"over": token} · {"done": token, "result": {…}}
 //   {"output": [stream, token or 0, text, is hexadecimal]}
-//   {"ran": unit, error?: the file's own, died?: of the process that ran it, unlisted?: titles, recycle?}
+//   {"ran": unit, errors: the file's own, died?: of the process that ran it, gone?: tokens,
+//     unlisted?: titles, recycle?}
 // Without a control channel all requests come in a third argument, and the process ends after the last.
 
 const capture = require('./capture.cjs')
@@ -28,6 +29,7 @@ const { Missing } = require('./locate.cjs')
 const reads = require('./reads.cjs')
 
 const FILES_AT_ONCE = 50
+const VERBS = { passed: 'passed', skipped: 'been skipped' }
 
 /// One file that is being run, as adapters see it.
 class Request {
@@ -36,7 +38,8 @@ class Request {
     this.file = folder.absolute(about.file)
     this.tests = new Map(about.tests)
     this.left = new Set(this.tests.keys())
-    this.passed = new Set()
+    this.told = new Map() // status by key
+    this.errors = []
   }
 
   /// A test starts, in this process.
@@ -51,20 +54,46 @@ class Request {
     return test
   }
 
-  done(key, result) {
-    if (!this.left.delete(key)) return // another one's, or told before
-    if (result.status === 'passed') this.passed.add(key)
-    channel.send({ done: this.tests.get(key)[0], result })
+  /// It has ended, and its result is told later.
+  over(key) {
+    if (this.left.has(key)) channel.send({ over: this.tests.get(key)[0] })
   }
 
-  /// All tests that the file turned out to have.
-  found(keys) {
-    this.unlisted = this.whole ? keys.filter((key) => !this.tests.has(key)) : []
+  /// The verdict of a test: the first one counts, and no failure is lost that comes later, or of whatever test.
+  done(key, result) {
+    const is_failed = result.status === 'failed'
+    if (this.left.delete(key)) {
+      this.told.set(key, result.status)
+      channel.send({ done: this.tests.get(key)[0], result })
+    } else if (is_failed && this.told.has(key) && this.told.get(key) !== 'failed') {
+      const how = `after ${titles(key).join(' > ')} had ${VERBS[this.told.get(key)]}`
+      this.errors.push({ ...result, message: `${how}: ${result.message}` })
+    } else if (is_failed && this.whole && !this.tests.has(key)) {
+      const name = key ? titles(key).join(' > ') : 'a test'
+      this.errors.push({ ...result, message: `${name}, which was not listed, failed: ${result.message}` })
+    }
+  }
+
+  /// All tests that the file turned out to have, and those of them that ran.
+  found(keys, ran = keys) {
+    this.unlisted = this.whole ? ran.filter((key) => !this.tests.has(key)) : []
+    this.gone = [...this.left].filter((key) => !keys.includes(key))
+  }
+
+  /// What there is to say at the end of the file, when its runner has said `failed`.
+  end(name, { errors = [], failed, ...ended }) {
+    const gone = this.gone?.map((key) => this.left.delete(key) && this.tests.get(key)[0])
+    errors = [...errors, ...this.errors]
+    const is_told = errors.length > 0 || ended.died || gone?.length > 0 || [...this.told.values()].includes('failed')
+    if (failed && !is_told) errors.push({ message: `${name} says that the file failed, but not why`, trace: '' })
+    if (this.left.size > 0 && errors.length === 0) errors.push({ message: `${name} did not run it`, trace: '' })
+    return { errors, gone, unlisted: this.unlisted?.map(titles), ...ended }
   }
 }
 
 class Worker {
-  constructor(Adapter, { options, place }) {
+  constructor(Adapter, name, { options, place }) {
+    this.name = name
     this.place = place
     this.adapter = new Adapter(options, place)
   }
@@ -133,23 +162,39 @@ class Worker {
     const request = new Request(about)
     folder.restore()
     this.survive(false)
-    let ended
-    try {
-      ended = await this.adapter.run_file(request)
-    } catch (error) {
-      ended = { error: failure(error) }
-    }
+    const ended = await this.unless_dry(this.run_file(request))
     this.survive()
     capture.state.current = undefined
-    const unlisted = request.unlisted?.map(titles)
-    channel.send({ ran: about.unit, unlisted, ...ended })
+    channel.send({ ran: about.unit, ...request.end(this.name, ended) })
+    process.exitCode = undefined
+  }
+
+  async run_file(request) {
+    try {
+      return await this.adapter.run_file(request)
+    } catch (error) {
+      return { errors: [failure(error)] }
+    }
+  }
+
+  /// What comes of the promise; or, when nothing is left that could settle it, how this process died of that.
+  async unless_dry(promise) {
+    if (!this.socket || this.adapter.runs_elsewhere) return promise
+    let dry
+    const dried = new Promise((resolve) => process.once('beforeExit', (dry = resolve)))
+    this.socket.unref()
+    const ended = await Promise.race([promise, dried])
+    this.socket.ref()
+    process.off('beforeExit', dry)
+    const message = 'nothing was left that could end it: its event loop ran dry'
+    return typeof ended === 'object' ? ended : { died: { message, trace: '' }, recycle: true }
   }
 
   /// Between tests an error of theirs that comes late must not end the process. While they run, it is their runner's,
   /// if they run here.
   survive(yes = true) {
-    this.late ??= (error) => {
-      if (this.adapter.is_expected?.(error)) return
+    this.late ??= (error, origin) => {
+      if (this.adapter.is_expected?.(error, origin)) return
       channel.send({ problem: { late: true, message: failure(error).message, text: failure(error).trace } })
     }
     for (const name of ['uncaughtException', 'unhandledRejection']) {
@@ -162,11 +207,22 @@ class Worker {
     let error
     try {
       await this.adapter?.close()
+      await this.rest()
     } catch (caught) {
       error = failure(caught)
     }
     channel.send({ bye: { error } })
     process.exit(0)
+  }
+
+  /// Waits, but not for long, for what tests have left in the event loop: it may fail.
+  rest() {
+    if (!this.socket || !this.adapter.rest_ms) return undefined
+    this.socket.unref()
+    return new Promise((resolve) => {
+      process.once('beforeExit', resolve)
+      setTimeout(resolve, this.adapter.rest_ms).unref()
+    })
   }
 }
 
@@ -180,7 +236,7 @@ async function main() {
     if (!place.slot) reads.start()
     const Adapter = require(`./${framework}.cjs`)
     if (Adapter.restart?.(options, !requests)) return
-    worker = new Worker(Adapter, { options, place: { folder: __dirname, ...place } })
+    worker = new Worker(Adapter, framework, { options, place: { folder: __dirname, ...place } })
     await worker.open()
   } catch (error) {
     const missing = error instanceof Missing
@@ -202,7 +258,7 @@ async function main() {
     return
   }
   let turn = Promise.resolve()
-  channel.listen((message) => (turn = turn.then(() => handle(message))), () => process.exit(1))
+  worker.socket = channel.listen((message) => (turn = turn.then(() => handle(message))), () => process.exit(1))
 }
 
 main()

@@ -10,6 +10,8 @@ const folder = require('./folder.cjs')
 const { failure, keys, pattern, retried } = require('./names.cjs')
 const { locate } = require('./locate.cjs')
 
+const REST_MS = 5000
+
 const titles_of = (test) => test.titlePath()
 
 function each_test(suite, visit) {
@@ -17,11 +19,119 @@ function each_test(suite, visit) {
   suite.suites.forEach((one) => each_test(one, visit))
 }
 
+/// Follows one run of a file.
+class Follower {
+  constructor(request, root) {
+    this.request = request
+    this.by_test = new Map()
+    const key = keys()
+    each_test(root, (test) => {
+      if (test.file === request.file) this.by_test.set(test, key(titles_of(test)))
+    })
+    this.seen = new Set()
+    this.hooks = [] // that failed, with the tests below them that did not run
+    this.outside = []
+    this.held = undefined // the verdict of the test whose "after each" hooks run
+  }
+
+  /// A retry is a copy of the test under another name of the same key.
+  key_of(test) {
+    let at = test
+    while (at && !this.by_test.has(at)) at = at._retriedTest
+    return this.by_test.get(at)
+  }
+
+  listen(runner) {
+    const about = (test) => ({
+      duration: (test.duration ?? 0) / 1000, sections: retried('mocha', test.state === 'passed', test.currentRetry()),
+    })
+    runner.on('test', (test) => {
+      this.tell()
+      this.request.start(this.key_of(test))
+    })
+    runner.on('test end', (test) => this.key_of(test) && this.seen.add(this.key_of(test)))
+    runner.on('pass', (test) => this.hold(test, { status: 'passed', ...about(test) }))
+    runner.on('pending', (test) => this.hold(test, { status: 'skipped' }))
+    runner.on('suite', () => this.tell())
+    runner.on('suite end', () => this.tell())
+    runner.on('fail', (test, error) => {
+      const failed = { status: 'failed', ...failure(error) }
+      const hook = test.type === 'hook' && /^"(before|after) (all|each)" hook/.exec(test.title)
+      if (hook) this.hook_failed(test, hook, failed)
+      else if (test.type === 'test') this.hold(test, { ...failed, ...about(test) })
+      else this.outside.push({ ...failed, message: `${test.title}: ${failed.message}` })
+    })
+  }
+
+  /// The "after each" hooks of a test follow its verdict: it has not passed when they fail.
+  hold(test, result) {
+    const key = this.key_of(test)
+    if (this.held?.key === key && result.status === 'failed') return this.add(result)
+    this.tell()
+    if (key) this.held = { key, result }
+    else if (result.status === 'failed') this.outside.push(result)
+  }
+
+  add(failed) {
+    const { key, result } = this.held
+    const { message, trace, type } = result.status === 'failed' ? result : failed
+    const traces = result.status === 'failed' ? `${trace}\n\n${failed.trace}` : trace
+    this.held = { key, result: { ...result, ...failed, message, type, trace: traces, duration: result.duration } }
+  }
+
+  tell() {
+    const { held } = this
+    this.held = undefined
+    if (held) this.request.done(held.key, held.result)
+  }
+
+  hook_failed(hook, [, when, which], failed) {
+    const result = { ...failed, message: `${hook.title}: ${failed.message}` }
+    const key = which === 'each' && hook.ctx?.currentTest && this.key_of(hook.ctx.currentTest)
+    if (key && this.held?.key === key) {
+      this.add(result)
+    } else if (key) {
+      this.tell()
+      this.held = { key, result }
+    } else if (which === 'each' || when === 'after') {
+      this.outside.push(result)
+    }
+    if (which === 'each' || when === 'before') this.hooks.push({ suite: hook.parent, result, is_told: which === 'each' })
+  }
+
+  /// Tests that a hook has kept from running share its fate. Returns the errors that are no test's.
+  end() {
+    this.tell()
+    for (const { suite, result, is_told } of this.hooks) {
+      let is_shown = is_told
+      for (const [test, key] of this.by_test) {
+        let at = test.parent
+        while (at && at !== suite) at = at.parent
+        if (!at || !this.request.left.has(key)) continue
+        is_shown ||= !test.isPending()
+        this.request.done(key, test.isPending() ? { status: 'skipped' } : result)
+      }
+      if (!is_shown) this.outside.push(result)
+    }
+    return this.outside
+  }
+}
+
 class Mocha {
   constructor(options, place) {
     this.options = options
     this.place = place
     this.loads = new Map()
+  }
+
+  /// mocha's command waits for all that tests have left, unless it is told to exit.
+  get rest_ms() {
+    return this.argv.exit ? 0 : REST_MS
+  }
+
+  /// It pays no heed to promises.
+  is_expected(_, origin) {
+    return origin !== 'uncaughtException'
   }
 
   part(name) {
@@ -154,13 +264,13 @@ class Mocha {
     return [...by_file.values()].map(({ file, tests }) => ({ file, tests }))
   }
 
-  /// Runs an instance, without what is to be set up once for all.
+  /// Runs an instance, without what is to be set up once for all; how many failures there were.
   run(mocha, listen) {
     mocha.enableGlobalSetup(false).enableGlobalTeardown(false)
     return new Promise((resolve) => {
-      const runner = mocha.run(() => {
+      const runner = mocha.run((failures) => {
         runner.dispose() // else it would go on to listen for uncaught errors
-        resolve()
+        resolve(failures)
       })
       listen(runner)
     })
@@ -189,64 +299,12 @@ class Mocha {
     try {
       mocha = await this.load([request.file], options)
     } catch (error) {
-      return { error: failure(error) }
+      return { errors: [failure(error)] }
     }
-    const key = keys()
-    const by_test = new Map()
-    each_test(mocha.suite, (test) => {
-      if (test.file === request.file) by_test.set(test, key(titles_of(test)))
-    })
-    const hooks = []
-    const late = []
-    const seen = new Set()
-    await this.run(mocha, (runner) => this.follow(request, runner, by_test, { hooks, late, seen }))
-    request.found([...seen])
-    for (const { hook, error } of hooks) {
-      const where = hook.parent
-      const result = { status: 'failed', ...failure(error), message: `${hook.title}: ${failure(error).message}` }
-      for (const [test, name] of by_test) {
-        let at = test.parent
-        while (at && at !== where) at = at.parent
-        if (at) request.done(name, result)
-      }
-    }
-    const outside = [...late, ...hooks.filter(({ hook }) => /^"after all" hook/.test(hook.title))].map(
-      ({ hook, error, after }) => ({ ...failure(error), what: after ? `after ${after} had passed` : hook.title }),
-    )
-    if (outside.length === 0) return {}
-    const [{ what, message }] = outside
-    return { error: { message: `${what}: ${message}`, trace: outside.map(({ trace }) => trace).join('\n\n') } }
-  }
-
-  follow(request, runner, by_test, { hooks, late, seen }) {
-    const seconds = (test) => (test.duration ?? 0) / 1000
-    const sections = (test) => retried('mocha', test.state === 'passed', test.currentRetry())
-    // A retry is a copy of the test under another name of the same key.
-    const key_of = (test) => {
-      let at = test
-      while (at && !by_test.has(at)) at = at._retriedTest
-      return by_test.get(at)
-    }
-    runner.on('test', (test) => request.start(key_of(test)))
-    runner.on('test end', (test) => key_of(test) && seen.add(key_of(test)))
-    runner.on('pass', (test) => {
-      request.done(key_of(test), { status: 'passed', duration: seconds(test), sections: sections(test) })
-    })
-    runner.on('pending', (test) => request.done(key_of(test), { status: 'skipped' }))
-    runner.on('fail', (test, error) => {
-      const failed = { status: 'failed', ...failure(error) }
-      if (test.type === 'hook') {
-        const of = test.title.startsWith('"before each"') && test.ctx?.currentTest
-        if (of) request.done(key_of(of), { ...failed, message: `${test.title}: ${failed.message}` })
-        hooks.push({ hook: test, error })
-      } else if (request.passed.has(key_of(test))) {
-        late.push({ error, after: titles_of(test).join(' > ') }) // it called done() twice, say
-      } else if (key_of(test)) {
-        request.done(key_of(test), { ...failed, duration: seconds(test), sections: sections(test) })
-      } else {
-        hooks.push({ hook: { title: test.title, parent: test.parent }, error })
-      }
-    })
+    const follower = new Follower(request, mocha.suite)
+    const failures = await this.run(mocha, (runner) => follower.listen(runner))
+    request.found([...follower.by_test.values()], [...follower.seen])
+    return { errors: follower.end(), failed: failures > 0 }
   }
 
   async close() {

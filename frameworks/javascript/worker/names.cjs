@@ -15,6 +15,17 @@ function keys() {
   }
 }
 
+/// Gives a name of its own to each of several things that may have the same.
+function unique() {
+  const seen = new Set()
+  return (name) => {
+    let own = name
+    for (let n = 2; seen.has(own); n++) own = `${name || '.'} #${n}`
+    seen.add(own)
+    return own
+  }
+}
+
 /// The titles behind a key.
 const titles = (key) => parse(key.replace(/#\d+$/, ''))
 
@@ -45,4 +56,4 @@ function retried(runner, passed, tries) {
   return [[runner, text]]
 }
 
-module.exports = { failure, keys, pattern, retried, strip, titles }
+module.exports = { failure, keys, pattern, retried, strip, titles, unique }

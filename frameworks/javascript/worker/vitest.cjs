@@ -67,13 +67,27 @@ function result_of(test) {
   return { ...result, status: 'failed', ...failures(errors ?? []) }
 }
 
-/// The suite around a test that failed as a whole: nothing in it ran.
+/// The suite, or file, around a test that kept it from running.
 function failed_suite(test) {
-  for (let at = test.parent; at?.type === 'suite'; at = at.parent) {
+  if (test.task.result?.pending) return undefined // it has skipped itself
+  for (let at = test.parent; at; at = at.parent) {
     if (at.errors().length > 0) return at
   }
   return undefined
 }
+
+/// Its own mode or that of a suite around it is not to run it: vitest may not look at it at all.
+function is_skipped(test) {
+  for (let at = test; at && at.type !== 'module'; at = at.parent) {
+    if (['skip', 'todo'].includes(at.task.mode)) return true
+  }
+  return test.module.task.mode === 'skip'
+}
+
+const one_by_one = (errors, before = '') => errors.map((error) => {
+  const { message, ...more } = failures([error])
+  return { ...more, message: before + message }
+})
 
 class Vitest {
   constructor(options, place) {
@@ -241,17 +255,23 @@ class Vitest {
     const send = (test) => {
       const { run } = this
       const { state } = test.result()
-      if (!run || run.sent.has(test.id) || state === 'pending') return
       // Also what a hook that failed kept from running is called skipped; in the end that is known.
-      if (state === 'skipped' && !run.ended) return
+      if (!run || run.sent.has(test.id) || (!run.ended && state !== 'passed' && state !== 'failed')) return
+      const is_left = state === 'pending' && !run.skipped.has(test.id)
+      if (is_left) return
       const key = run.keys?.get(test.id) ?? (run.keys = keys_of(test.module)).get(test.id)
       run.sent.add(test.id)
       this.relay.drain()
-      const suite = state === 'skipped' && failed_suite(test)
-      if (suite) run.blamed.add(suite)
-      run.request.done(key, suite ? { status: 'failed', ...failures(suite.errors()) } : result_of(test))
+      const suite = state === 'skipped' && !run.skipped.has(test.id) && failed_suite(test)
+      if (suite && run.request.tests.has(key)) run.blamed.add(suite)
+      const result = state === 'pending' ? { status: 'skipped' } : result_of(test)
+      run.request.done(key, suite ? { status: 'failed', ...failures(suite.errors()) } : result)
     }
     return {
+      onTestModuleCollected: (module) => {
+        if (!this.run) return
+        for (const test of module.children.allTests()) if (is_skipped(test)) this.run.skipped.add(test.id)
+      },
       onTestCaseResult: send,
       onTestModuleEnd: (module) => {
         if (!this.run) return
@@ -276,12 +296,12 @@ class Vitest {
     this.tell({ tests: Object.fromEntries(request.tests) })
     if (request.whole) this.vitest.resetGlobalTestNamePattern()
     else this.vitest.setGlobalTestNamePattern(new RegExp(pattern([...request.tests.keys()])))
-    const run = (this.run = { request, sent: new Set(), blamed: new Set() })
+    const run = (this.run = { request, sent: new Set(), blamed: new Set(), skipped: new Set() })
     const spec = project.createSpecification(request.file, undefined, request.pool)
+    process.exitCode = undefined
     const { unhandledErrors } = await this.vitest.runTestSpecifications([spec], false)
     this.run = undefined
     this.relay.drain()
-    const said = failures(unhandledErrors)
     if (!run.ended) {
       await this.vitest.pool?.close?.()
       this.vitest.pool = undefined
@@ -290,12 +310,15 @@ class Vitest {
     }
     request.found([...keys_of(run.module).values()])
     const suites = [...run.module.children.allSuites()].filter((suite) => !run.blamed.has(suite))
-    const errors = [run.module, ...suites].flatMap((one) => one.errors())
-    if (errors.length > 0) return { error: failures(errors) }
-    if (unhandledErrors.length > 0 && !this.vitest.config.dangerouslyIgnoreUnhandledErrors) {
-      return { error: { ...said, message: `unhandled error: ${said.message}` } }
+    const modules = run.blamed.has(run.module) ? [] : [run.module]
+    const ignored = this.vitest.config.dangerouslyIgnoreUnhandledErrors
+    return {
+      failed: run.module.state() === 'failed' || Boolean(process.exitCode),
+      errors: [
+        ...one_by_one([...modules, ...suites].flatMap((one) => one.errors())),
+        ...one_by_one(ignored ? [] : unhandledErrors, 'unhandled error: '),
+      ],
     }
-    return {}
   }
 
   /// Ends the pool, and undoes the global setup where it was done.

@@ -108,20 +108,22 @@ function Unit:take(kind, message)
 end
 
 --- The unit came to its end by itself.
----@param message table `ran`: with what went wrong in the file itself, and what it held beyond the listing
+---@param message table `ran`: what went wrong in the file itself, which tests it turned out not to have, and which
+---  beyond the listing
 function Unit:ended(message)
-  local left, error, file = self:left(), message.error, self.items[1].test.file
-  for _, item in ipairs(left) do
-    self:finish(item, {
-      status = "failed", type = error and error.type, trace = error and error.trace,
-      message = error and error.message
-        or ("%s has no such test when it runs: its titles differ from one time to the next"):format(file),
-    })
+  local errors, file = message.errors or {}, self.items[1].test.file
+  for _, token in ipairs(message.gone or {}) do
+    local item = self.by_token[token]
+    if item then self:finish(item, { status = "failed",
+      message = ("%s has no such test when it runs: its titles differ from one time to the next"):format(file) }) end
   end
-  if error and #left == 0 then
-    self.sink.problem({
-      kind = "teardown", id = file, message = error.message, text = error.trace,
-    })
+  local left = self:left()
+  local first = errors[1] or { message = ("%s came to its end, but this test did not run"):format(file) }
+  for _, item in ipairs(left) do
+    self:finish(item, { status = "failed", type = first.type, trace = first.trace, message = first.message })
+  end
+  for i = #left > 0 and 2 or 1, #errors do
+    self.sink.problem({ kind = "teardown", id = file, message = errors[i].message, text = errors[i].trace })
   end
   local names = {}
   for i, titles in ipairs(message.unlisted or {}) do names[i] = table.concat(titles, " > ") end

@@ -110,17 +110,6 @@ describe("frameworks.javascript:", function()
     assert.are.same({ ["test/a.test.js > x"] = "passed", ["test/a.test.js > y"] = "passed" }, finished.states(dir))
   end))
 
-  it("does not pass over what fails a test of mocha that had passed", async(function()
-    local modules = javascript.need(pending, "mocha")
-    local dir = javascript.new("mocha", modules, javascript.files("mocha", { a = [[
-      it('is done twice', (done) => { done(); done() })
-      it('follows', () => {})
-    ]] }))
-    local result, text = javascript.run(dir)
-    assert.are.equal(1, result.code, text)
-    assert.is_truthy(text:find("after is done twice had passed: done() called multiple times", 1, true), text)
-  end))
-
   it("is told of tests that put something else in the place of JSON", async(function()
     local modules = javascript.need(pending, "mocha")
     local dir = javascript.new("mocha", modules, javascript.files("mocha", { a = [[

@@ -165,18 +165,19 @@ describe("a resident worker", function()
   end))
 
   it("takes an error of the file for that of its tests without a result, or for a problem", agents.with(function(agent)
-    local failed = "ran['error'] = {'message': 'no', 'type': 'E', 'trace': 'at x'}"
+    local failed = "ran['errors'] = [{'message': 'no', 'type': 'E', 'trace': 'at x'}, {'message': 'nor that'}]"
     local heard = run(agent, { { "one", PASS[1] }, { "one", failed }, { "two", PASS[1] .. "; " .. failed } })
-    assert.are.same({ "start a", "passed a", "failed b", "start c", "passed c", "problem teardown no" },
-      heard.words)
+    assert.are.same({ "start a", "passed a", "failed b", "problem teardown nor that", "start c", "passed c",
+      "problem teardown no", "problem teardown nor that" }, heard.words)
     assert.are.same({ status = "failed", message = "no", type = "E", trace = "at x" }, heard.results.b)
   end))
 
   it("tells of tests that are not there, and of those that nobody had listed", agents.with(function(agent)
-    local heard = run(agent, { file("one", "pass", "ran['unlisted'] = [['x', 'y']]; " .. PASS[1]) })
-    assert.are.same({ "start b", "passed b", "failed a",
+    local heard = run(agent, { file("one", "ran['gone'] = [token]", "ran['unlisted'] = [['x', 'y']]; " .. PASS[1], "pass") })
+    assert.are.same({ "start b", "passed b", "failed a", "failed c",
       "problem collection 1 tests appeared only when it ran; they are not counted" }, heard.words)
     assert.matches("^one has no such test when it runs", heard.results.a.message)
+    assert.are.equal("one came to its end, but this test did not run", heard.results.c.message)
   end))
 
   it("stops a test, and runs what is left in a new process", agents.with(function(agent)
