@@ -6,7 +6,8 @@
 ---   {start: token} · {over: token} if the result comes later · {done: token, result: {…}}
 ---   {output: [stream, token or 0, text, 1 if hexadecimal]}
 ---   {ran: unit, errors: {message, trace} of the file itself, died?: the same of a process of its own where the tests
----     ran, gone?: tokens of tests that it does not have, unlisted?: lists of titles, recycle?: it wants to be replaced by a new process}
+---     ran, gone?: tokens of tests that it does not have, unlisted?: lists of titles, recycle?: it wants to be replaced
+---     by a new process}
 ---   {problem: {message, text}} · {bye: {error?}}
 --- It ends after {close: true}.
 ---

@@ -173,7 +173,9 @@ describe("a resident worker", function()
   end))
 
   it("tells of tests that are not there, and of those that nobody had listed", agents.with(function(agent)
-    local heard = run(agent, { file("one", "ran['gone'] = [token]", "ran['unlisted'] = [['x', 'y']]; " .. PASS[1], "pass") })
+    local heard = run(agent, {
+      file("one", "ran['gone'] = [token]", "ran['unlisted'] = [['x', 'y']]; " .. PASS[1], "pass"),
+    })
     assert.are.same({ "start b", "passed b", "failed a", "failed c",
       "problem collection 1 tests appeared only when it ran; they are not counted" }, heard.words)
     assert.matches("^one has no such test when it runs", heard.results.a.message)
