@@ -5,7 +5,7 @@
 #include <uv.h>
 
 #include "agent/agent.h"
-#include "runner.h"
+#include "host/runner.h"
 
 /* A caller may have closed 0, 1 or 2 (`runner >&-`): the first file that we open must not become one of them. */
 static void open_missing_descriptors(void) {

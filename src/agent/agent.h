@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#include "frame.h"
+#include "agent/wire/frame.h"
 
 int agent_main(int argc, char **argv);
 int agent_hash(void);
