@@ -1,4 +1,4 @@
-/* The command line: everything it does is in the library (runner.h); the agent needs no Lua and starts at once. */
+/* Starts the command line, which is in the library (host/runner.h), or the agent, which needs no Lua and starts at once. */
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>

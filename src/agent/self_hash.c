@@ -1,16 +1,15 @@
-/* `agent --hash`: is this program whole? It was carried into the sandbox through pipes and shells, and may have been
- * cut short there, then or since. */
+/* Hashes the agent's own program for `agent --hash`: it was carried into the sandbox through pipes and shells, and may
+ * have been cut short there, then or since. */
+#include "self_hash.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include "agent.h"
 #include "common/sha256.h"
 
-/* Prints the SHA-256 of the running program's file. An exit status alone would not do: a shell takes an empty file
- * for a script that succeeds. */
-int agent_hash(void) {
+int self_hash(void) {
   static uint8_t bytes[64 << 10];
   int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 70;

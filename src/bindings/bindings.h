@@ -1,4 +1,4 @@
-/* The C modules a host preloads; each is documented in its own file and in lua/runner/meta. */
+/* Declares the C modules that a host preloads; each is documented in its own file and in lua/runner/meta. */
 #ifndef RUNNER_BINDINGS_H
 #define RUNNER_BINDINGS_H
 

@@ -1,4 +1,4 @@
-/* nil, message, code: see fail.h. */
+/* Returns nil, message, code. */
 #include "fail.h"
 
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* How every primitive reports that the world failed: it returns nil, message, code. */
+/* Reports, for every primitive, that the world failed: nil, message, code. */
 #ifndef RUNNER_FAIL_H
 #define RUNNER_FAIL_H
 

@@ -1,4 +1,4 @@
-/* runner.core.hash: SHA-256 of strings and files. A hash is a userdata that may own one file descriptor; files are read
+/* runner.core.hash: hashes strings and files with SHA-256. A hash is a userdata that may own one file descriptor; files are read
  * in steps, so that a big one does not keep the loop waiting. */
 #include <errno.h>
 #include <fcntl.h>
@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "bindings.h"
 #include "common/sha256.h"
 #include "fail.h"
-#include "bindings.h"
 
 #define HASH "runner.hash"
 

@@ -1,4 +1,4 @@
-/* runner.core.http: HTTP/1.1 transfers on libcurl's multi interface.
+/* runner.core.http: makes HTTP/1.1 transfers on libcurl's multi interface.
  *
  * Nothing here waits, and libcurl's callbacks never see Lua (http_transfer.c). Each multi has one descriptor that is
  * readable when there is something to do, an epoll set with libcurl's sockets and its timer: Lua polls that, calls
@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "fail.h"
 #include "bindings.h"
+#include "fail.h"
 #include "http_transfer.h"
 #include "libcurl.h"
 

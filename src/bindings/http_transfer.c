@@ -1,4 +1,4 @@
-/* The libcurl side of runner.core.http; see http_transfer.h. libcurl's callbacks append to buffers and lists, and apply
+/* Drives libcurl for runner.core.http, see http_transfer.h. libcurl's callbacks append to buffers and lists, and apply
  * its wishes to the epoll set as they come, because the number of a closed socket may come back at once. */
 #include "http_transfer.h"
 

@@ -1,4 +1,4 @@
-/* Multis and transfers of runner.core.http below Lua: everything here runs with libcurl and without a lua_State. */
+/* Drives the multis and transfers of runner.core.http: everything here runs with libcurl and without a lua_State. */
 #ifndef RUNNER_HTTP_TRANSFER_H
 #define RUNNER_HTTP_TRANSFER_H
 

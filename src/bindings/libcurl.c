@@ -1,3 +1,4 @@
+/* Finds the functions of libcurl. */
 #include "libcurl.h"
 
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-/* libcurl, loaded when it is first needed: it brings some thirty libraries along, and to load those would be most of
+/* Loads libcurl when it is first needed: it brings some thirty libraries along, and to load those would be most of
  * what the start of the runner takes, and of each local agent, which is the same program. */
 #ifndef RUNNER_LIBCURL_H
 #define RUNNER_LIBCURL_H

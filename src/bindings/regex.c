@@ -4,8 +4,8 @@
 #include <regex.h>
 #include <stdbool.h>
 
-#include "fail.h"
 #include "bindings.h"
+#include "fail.h"
 
 #define REGEX "runner.regex"
 

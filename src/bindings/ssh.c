@@ -1,4 +1,4 @@
-/* runner.core.ssh: one non-blocking step at a time of an SSH session over libssh2.
+/* runner.core.ssh: takes one non-blocking step at a time of an SSH session over libssh2.
  *
  * A session owns its socket and its LIBSSH2_SESSION; a channel belongs to libssh2's session and keeps ours alive by
  * user value. Closing a session frees its channels too, so a channel asks its session before it touches anything.
@@ -21,40 +21,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fail.h"
 #include "bindings.h"
+#include "fail.h"
+#include "ssh_channel.h"
+#include "ssh_session.h"
 
-#define SESSION   "runner.ssh.session"
-#define CHANNEL   "runner.ssh.channel"
-#define READ_SIZE 65536
-#define NO_STREAM 2 /* 0 is stdout, 1 stderr, and there are no others */
 #define DUMMY_KEY \
   "AAAAAAAAAAAAAAAAAAAAAAAA" /* the shortest that libssh2 takes for one is 20 characters */
-
-struct session {
-  LIBSSH2_SESSION *raw; /* NULL = closed */
-  int fd;
-  int watch;        /* an epoll of this socket alone, see session_watch */
-  bool half_sent;   /* the socket took less than libssh2 offered last */
-  bool handshaking; /* begun, not ended */
-  bool established; /* before that, libssh2 does not know the socket */
-  bool started;     /* a command was: from then on the host sends without delay */
-  bool dead;        /* being freed: the socket callbacks fail at once */
-  bool deaf;        /* what comes stays in the socket for now */
-  lua_Integer received;
-  unsigned char *to_sign; /* what the key agent has to sign, on its way to Lua */
-  size_t to_sign_size;
-  const char *signature; /* borrowed from the Lua stack during a call; NULL = none yet */
-  size_t signature_size;
-  bool refused;           /* the agent would not sign */
-  char buffer[READ_SIZE]; /* of every read: most of them find nothing */
-};
-
-struct channel {
-  LIBSSH2_CHANNEL *raw; /* NULL = freed */
-  struct session *session;
-  bool gathering; /* exec: it is the read that has half sent something */
-};
 
 /* ------------------------------------------------------------------------------- libssh2's callbacks */
 
@@ -64,19 +37,20 @@ struct channel {
  * acknowledged at once; on other sockets than TCP's this fails. */
 static ssize_t receive(libssh2_socket_t fd, void *buffer, size_t size, int flags, void **abstract) {
   struct session *session = *abstract;
-  if (session->dead) return 0;
-  if (session->deaf) return -EAGAIN;
+  if (session->stage == SSH_FREEING) return 0;
+  if (session->leave_input) return -EAGAIN;
   ssize_t count = recv(fd, buffer, size, flags);
   if (count < 0) return errno == EWOULDBLOCK || errno == EINTR ? -EAGAIN : -errno;
   session->received += count;
-  if (!session->started) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
+  if (session->stage != SSH_STARTED)
+    setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
   return count;
 }
 
 static ssize_t transmit(libssh2_socket_t fd, const void *buffer, size_t size, int flags,
                         void **abstract) {
   struct session *session = *abstract;
-  if (session->dead) return -EPIPE;
+  if (session->stage == SSH_FREEING) return -EPIPE;
   ssize_t count = send(fd, buffer, size, flags | MSG_NOSIGNAL);
   int err = errno;
   session->half_sent = count < 0 || (size_t)count < size;
@@ -90,8 +64,8 @@ static int sign(LIBSSH2_SESSION *raw, unsigned char **signature, size_t *size,
                 const unsigned char *data, size_t data_size, void **abstract) {
   (void)raw;
   struct session *session = *abstract;
-  if (session->refused) return LIBSSH2_ERROR_AGENT_PROTOCOL;
-  if (session->signature == NULL) {
+  if (session->signing == SSH_SIGN_REFUSED) return LIBSSH2_ERROR_AGENT_PROTOCOL;
+  if (session->signing == SSH_SIGN_ASK) {
     free(session->to_sign);
     session->to_sign = malloc(data_size);
     if (session->to_sign == NULL) return LIBSSH2_ERROR_ALLOC;
@@ -106,74 +80,18 @@ static int sign(LIBSSH2_SESSION *raw, unsigned char **signature, size_t *size,
   return 0;
 }
 
-/* ------------------------------------------------------------------------------------------- failing */
-
-static const char *code_name(int code) {
-  static const struct {
-    int code;
-    const char *name;
-  } names[] = {
-      {LIBSSH2_ERROR_KEX_FAILURE, "EKEX"},
-      {LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE, "EKEX"},
-      {LIBSSH2_ERROR_METHOD_NONE, "EKEX"},
-      {LIBSSH2_ERROR_HOSTKEY_INIT, "EHOSTKEY"},
-      {LIBSSH2_ERROR_HOSTKEY_SIGN, "EHOSTKEY"},
-      {LIBSSH2_ERROR_BANNER_RECV, "EBANNER"},
-      {LIBSSH2_ERROR_AUTHENTICATION_FAILED, "EAUTH"},
-      {LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED, "EAUTH"},
-      {LIBSSH2_ERROR_AGENT_PROTOCOL, "EAUTH"},
-      {LIBSSH2_ERROR_FILE, "EKEYFILE"},
-      {LIBSSH2_ERROR_KEYFILE_AUTH_FAILED, "EKEYFILE"},
-      {LIBSSH2_ERROR_CHANNEL_FAILURE, "ECHANNEL"},
-      {LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED, "EDENIED"},
-      {LIBSSH2_ERROR_CHANNEL_CLOSED, "EPIPE"},
-      {LIBSSH2_ERROR_CHANNEL_EOF_SENT, "EPIPE"},
-      {LIBSSH2_ERROR_SOCKET_DISCONNECT, "ECONNRESET"},
-      {LIBSSH2_ERROR_SOCKET_RECV, "ECONNRESET"},
-      {LIBSSH2_ERROR_SOCKET_SEND, "ECONNRESET"},
-      {LIBSSH2_ERROR_ALLOC, "ENOMEM"},
-  };
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (names[i].code == code) return names[i].name;
-  return "EPROTO";
-}
-
-/* [-0, +3|+4, m] nil, message, code for libssh2's `code`; with EAGAIN also what to wait for. */
-static int fail_ssh(lua_State *L, struct session *session, int code) {
-  if (code == LIBSSH2_ERROR_EAGAIN) {
-    fail(L, "EAGAIN", "would block");
-    lua_pushstring(L, session->half_sent ? "w" : "r");
-    return 4;
-  }
-  char *message = NULL;
-  libssh2_session_last_error(session->raw, &message, NULL, 0);
-  return fail(L, code_name(code), "%s", message != NULL && *message ? message : "failed");
-}
-
-static int done(lua_State *L, struct session *session, int code) {
-  if (code < 0) return fail_ssh(L, session, code);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
 /* ------------------------------------------------------------------------------------------- session */
-
-/* [-0, +0, v] */
-static struct session *check_session(lua_State *L) {
-  struct session *session = luaL_checkudata(L, 1, SESSION);
-  luaL_argcheck(L, session->raw != NULL, 1, "the session is closed");
-  return session;
-}
 
 /* Frees at once, without waiting for anybody: what the kernel has taken still goes out. */
 static int session_close(lua_State *L) {
-  struct session *session = luaL_checkudata(L, 1, SESSION);
+  struct session *session = luaL_checkudata(L, 1, SSH_SESSION);
   if (session->raw != NULL) {
-    if (session->established && !session->half_sent)
+    enum ssh_stage before = session->stage;
+    if (before >= SSH_ESTABLISHED && !session->half_sent)
       libssh2_session_disconnect(session->raw, "closed by runner");
-    session->dead = true;
+    session->stage = SSH_FREEING;
     /* Only its own failure makes libssh2 give back what an unfinished handshake holds. */
-    if (session->handshaking) libssh2_session_handshake(session->raw, session->fd);
+    if (before == SSH_HANDSHAKING) libssh2_session_handshake(session->raw, session->fd);
     for (int i = 0; i < 1000; i++)
       if (libssh2_session_free(session->raw) != LIBSSH2_ERROR_EAGAIN) break;
     session->raw = NULL;
@@ -191,7 +109,7 @@ static struct session *new_session(lua_State *L) {
   struct session *session = lua_newuserdatauv(L, sizeof *session, 0);
   memset(session, 0, sizeof *session);
   session->fd = session->watch = -1;
-  luaL_setmetatable(L, SESSION);
+  luaL_setmetatable(L, SSH_SESSION);
   session->raw = libssh2_session_init_ex(NULL, NULL, NULL, session);
   if (session->raw == NULL) luaL_error(L, "out of memory");
   libssh2_session_set_blocking(session->raw, 0);
@@ -249,7 +167,7 @@ static int ssh_attach(lua_State *L) {
 }
 
 static int session_connected(lua_State *L) {
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   struct pollfd wait = {.fd = session->fd, .events = POLLOUT};
   if (poll(&wait, 1, 0) == 0) {
     fail(L, "EAGAIN", "would block");
@@ -266,7 +184,7 @@ static int session_connected(lua_State *L) {
 
 /* fd() -> the descriptor to poll for "r": readable when what `watch` asked for has come. */
 static int session_fd(lua_State *L) {
-  lua_pushinteger(L, check_session(L)->watch);
+  lua_pushinteger(L, ssh_check_session(L)->watch);
   return 1;
 }
 
@@ -275,7 +193,7 @@ static int session_fd(lua_State *L) {
 static int session_watch(lua_State *L) {
   static const char *const names[] = {"r", "w", "d", NULL};
   static const uint32_t events[] = {EPOLLIN | EPOLLRDHUP, EPOLLOUT, EPOLLRDHUP};
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   struct epoll_event event = {.events = events[luaL_checkoption(L, 2, NULL, names)]};
   if (epoll_ctl(session->watch, EPOLL_CTL_MOD, session->fd, &event) < 0)
     return fail_errno(L, errno, "epoll");
@@ -285,20 +203,20 @@ static int session_watch(lua_State *L) {
 
 /* received() -> integer: bytes taken from the socket so far. */
 static int session_received(lua_State *L) {
-  lua_pushinteger(L, check_session(L)->received);
+  lua_pushinteger(L, ssh_check_session(L)->received);
   return 1;
 }
 
 /* prefer_host_keys{"ssh-ed25519", ..} before the handshake. Names that libssh2 does not know are left out here: its
  * own way of leaving them out copies overlapping memory (1.10). */
 static int session_prefer_host_keys(lua_State *L) {
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   luaL_checktype(L, 2, LUA_TTABLE);
   char kept[256] = "";
   size_t size = 0;
   const char **known;
   int count = libssh2_session_supported_algs(session->raw, LIBSSH2_METHOD_HOSTKEY, &known);
-  if (count < 0) return fail_ssh(L, session, count);
+  if (count < 0) return ssh_fail(L, session, count);
   for (int n = 1; lua_rawgeti(L, 2, n) == LUA_TSTRING; n++) {
     const char *name = lua_tostring(L, -1); /* alive in the table */
     lua_pop(L, 1);
@@ -307,21 +225,24 @@ static int session_prefer_host_keys(lua_State *L) {
         size += (size_t)sprintf(kept + size, "%s%s", size > 0 ? "," : "", name);
   }
   libssh2_free(session->raw, known);
-  return done(L, session, libssh2_session_method_pref(session->raw, LIBSSH2_METHOD_HOSTKEY, kept));
+  return ssh_done(L, session,
+                  libssh2_session_method_pref(session->raw, LIBSSH2_METHOD_HOSTKEY, kept));
 }
 
 static int session_handshake(lua_State *L) {
-  struct session *session = check_session(L);
-  session->handshaking = true;
+  struct session *session = ssh_check_session(L);
+  session->stage = SSH_HANDSHAKING;
   int code = libssh2_session_handshake(session->raw, session->fd);
-  if (code != LIBSSH2_ERROR_EAGAIN) session->handshaking = false;
-  if (code == 0) session->established = true;
-  return done(L, session, code);
+  if (code == 0)
+    session->stage = SSH_ESTABLISHED;
+  else if (code != LIBSSH2_ERROR_EAGAIN)
+    session->stage = SSH_CONNECTING;
+  return ssh_done(L, session, code);
 }
 
 /* host_key() -> the key as it is on the wire (its type is its first string) | nil, message, code */
 static int session_host_key(lua_State *L) {
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   size_t size;
   int type;
   const char *key = libssh2_session_hostkey(session->raw, &size, &type);
@@ -332,7 +253,7 @@ static int session_host_key(lua_State *L) {
 
 /* auth_methods(user) -> "publickey,password" | true when the host wants no authentication */
 static int session_auth_methods(lua_State *L) {
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   size_t size;
   const char *user = luaL_checklstring(L, 2, &size);
   const char *methods = libssh2_userauth_list(session->raw, user, (unsigned)size);
@@ -344,42 +265,44 @@ static int session_auth_methods(lua_State *L) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  return fail_ssh(L, session, libssh2_session_last_errno(session->raw));
+  return ssh_fail(L, session, libssh2_session_last_errno(session->raw));
 }
 
 /* auth_file(user, path, passphrase) -> true. The passphrase is never NULL: OpenSSL would ask the terminal. */
 static int session_auth_file(lua_State *L) {
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   size_t size;
   const char *user = luaL_checklstring(L, 2, &size);
   const char *path = luaL_checkstring(L, 3);
   const char *passphrase = luaL_optstring(L, 4, "");
-  return done(L, session,
-              libssh2_userauth_publickey_fromfile_ex(session->raw, user, (unsigned)size, NULL, path,
-                                                     passphrase));
+  return ssh_done(L, session,
+                  libssh2_userauth_publickey_fromfile_ex(session->raw, user, (unsigned)size, NULL,
+                                                         path, passphrase));
 }
 
 /* auth_key(user, public_key, signature?) -> true. With code "ESIGN" the host takes this key: sign what `to_sign`
  * returns and call again with the signature, or with false when that is refused. */
 static int session_auth_key(lua_State *L) {
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   const char *user = luaL_checkstring(L, 2);
   size_t size;
   const char *key = luaL_checklstring(L, 3, &size);
-  session->signature = NULL;
-  session->refused = lua_isboolean(L, 4);
-  if (!session->refused) session->signature = luaL_optlstring(L, 4, NULL, &session->signature_size);
+  session->signing = lua_isboolean(L, 4)     ? SSH_SIGN_REFUSED
+                     : lua_isnoneornil(L, 4) ? SSH_SIGN_ASK
+                                             : SSH_SIGN_GIVEN;
+  if (session->signing == SSH_SIGN_GIVEN)
+    session->signature = luaL_checklstring(L, 4, &session->signature_size);
   void *abstract = session;
   int code = libssh2_userauth_publickey(session->raw, user, (const unsigned char *)key, size, sign,
                                         &abstract);
   session->signature = NULL;
   if (code == LIBSSH2_ERROR_EAGAIN && session->to_sign != NULL)
     return fail(L, "ESIGN", "a signature is needed");
-  return done(L, session, code);
+  return ssh_done(L, session, code);
 }
 
 static int session_to_sign(lua_State *L) {
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   if (session->to_sign == NULL) return 0;
   lua_pushlstring(L, (const char *)session->to_sign, session->to_sign_size);
   free(session->to_sign);
@@ -390,7 +313,7 @@ static int session_to_sign(lua_State *L) {
 /* keepalive() -> whether a request that the host must answer went out. Never waits: with a full socket there is no
  * need, and a half sent one could not be finished. At most one in two seconds. */
 static int session_keepalive(lua_State *L) {
-  struct session *session = check_session(L);
+  struct session *session = ssh_check_session(L);
   struct pollfd room = {.fd = session->fd, .events = POLLOUT};
   bool sent = false;
   if (!session->half_sent && poll(&room, 1, 0) == 1 && (room.revents & POLLOUT)) {
@@ -399,124 +322,6 @@ static int session_keepalive(lua_State *L) {
     sent = libssh2_keepalive_send(session->raw, &next) == 0;
   }
   lua_pushboolean(L, sent);
-  return 1;
-}
-
-/* channel() -> channel. One at a time: until it is open, no other may be asked for. */
-static int session_channel(lua_State *L) {
-  struct session *session = check_session(L);
-  struct channel *channel = lua_newuserdatauv(L, sizeof *channel, 1);
-  channel->raw = NULL;
-  channel->session = session;
-  channel->gathering = false;
-  luaL_setmetatable(L, CHANNEL);
-  lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
-  channel->raw = libssh2_channel_open_session(session->raw);
-  if (channel->raw == NULL) return fail_ssh(L, session, libssh2_session_last_errno(session->raw));
-  return 1;
-}
-
-/* ------------------------------------------------------------------------------------------- channel */
-
-/* [-0, +0, v] */
-static struct channel *check_channel(lua_State *L) {
-  struct channel *channel = luaL_checkudata(L, 1, CHANNEL);
-  luaL_argcheck(L, channel->raw != NULL && channel->session->raw != NULL, 1,
-                "the channel is closed");
-  return channel;
-}
-
-/* exec(command) -> true. While it waits for the host's answer, libssh2 takes the answer that it finds on the socket for
- * this channel's, and fails if it is another's (_libssh2_packet_requirev returns -1 then). So all that has come is put
- * into its queue first, by a read of what no channel ever has (stdout and stderr may have come with the answer), and
- * nothing more is read meanwhile. */
-static int channel_exec(lua_State *L) {
-  struct channel *channel = check_channel(L);
-  struct session *session = channel->session;
-  size_t size;
-  const char *command = luaL_checklstring(L, 2, &size);
-  if (!session->half_sent || channel->gathering) {
-    ssize_t count = libssh2_channel_read_ex(channel->raw, NO_STREAM, session->buffer, 1);
-    if (count < 0 && count != LIBSSH2_ERROR_EAGAIN) return fail_ssh(L, session, (int)count);
-    channel->gathering = session->half_sent; /* an answer to what the host has asked meanwhile */
-    if (channel->gathering) return fail_ssh(L, session, LIBSSH2_ERROR_EAGAIN);
-  }
-  session->deaf = true;
-  int code = libssh2_channel_process_startup(channel->raw, "exec", 4, command, (unsigned)size);
-  session->deaf = false;
-  if (code == 0) session->started = true;
-  return done(L, session, code);
-}
-
-/* read(stream: 0 stdout, 1 stderr) -> bytes | nil, message, code; code "EOF" at the end of both. */
-static int channel_read(lua_State *L) {
-  struct channel *channel = check_channel(L);
-  int stream = (int)luaL_checkinteger(L, 2);
-  char *buffer = channel->session->buffer;
-  ssize_t count = libssh2_channel_read_ex(channel->raw, stream, buffer, READ_SIZE);
-  if (count > 0) {
-    lua_pushlstring(L, buffer, (size_t)count);
-    return 1;
-  }
-  if (count == 0) return fail(L, "EOF", "end of stream");
-  return fail_ssh(L, channel->session, (int)count);
-}
-
-/* write(bytes, offset) -> how many bytes from `offset` (0-based) were taken. After EAGAIN: the same string and
- * offset. */
-static int channel_write(lua_State *L) {
-  struct channel *channel = check_channel(L);
-  size_t size;
-  const char *bytes = luaL_checklstring(L, 2, &size);
-  lua_Integer offset = luaL_checkinteger(L, 3);
-  luaL_argcheck(L, offset >= 0 && (size_t)offset <= size, 3, "outside of the string");
-  ssize_t count = libssh2_channel_write(channel->raw, bytes + offset, size - (size_t)offset);
-  if (count < 0) return fail_ssh(L, channel->session, (int)count);
-  lua_pushinteger(L, (lua_Integer)count);
-  return 1;
-}
-
-static int channel_send_eof(lua_State *L) {
-  struct channel *channel = check_channel(L);
-  return done(L, channel->session, libssh2_channel_send_eof(channel->raw));
-}
-
-/* wait_closed() -> true once the host has closed its side; after "EOF" only. */
-static int channel_wait_closed(lua_State *L) {
-  struct channel *channel = check_channel(L);
-  return done(L, channel->session, libssh2_channel_wait_closed(channel->raw));
-}
-
-/* exit_status() -> code, signal name | nil; after wait_closed. */
-static int channel_exit_status(lua_State *L) {
-  struct channel *channel = check_channel(L);
-  char *name = NULL;
-  size_t size = 0;
-  libssh2_channel_get_exit_signal(channel->raw, &name, &size, NULL, NULL, NULL, NULL);
-  char signal[32] = ""; /* copied first: pushing may raise, and libssh2's copy would leak */
-  if (name != NULL) {
-    memcpy(signal, name, size < sizeof signal ? size : sizeof signal - 1);
-    libssh2_free(channel->session->raw, name);
-  }
-  if (*signal == '\0') {
-    lua_pushinteger(L, libssh2_channel_get_exit_status(channel->raw));
-    return 1;
-  }
-  lua_pushnil(L);
-  lua_pushstring(L, signal);
-  return 2;
-}
-
-/* free() -> true: closes this side, waits for the other, and forgets the channel. */
-static int channel_free(lua_State *L) {
-  struct channel *channel = luaL_checkudata(L, 1, CHANNEL);
-  if (channel->raw != NULL && channel->session->raw != NULL) {
-    int code = libssh2_channel_free(channel->raw);
-    if (code == LIBSSH2_ERROR_EAGAIN) return fail_ssh(L, channel->session, code);
-  }
-  channel->raw = NULL;
-  lua_pushboolean(L, 1);
   return 1;
 }
 
@@ -557,20 +362,10 @@ static const luaL_Reg session_methods[] = {{"connected", session_connected},
                                            {"auth_key", session_auth_key},
                                            {"to_sign", session_to_sign},
                                            {"keepalive", session_keepalive},
-                                           {"channel", session_channel},
+                                           {"channel", ssh_channel_open},
                                            {"close", session_close},
                                            {"__close", session_close},
                                            {"__gc", session_close},
-                                           {NULL, NULL}};
-
-/* No __gc: libssh2 frees what is left with the session, and freeing alone could have to wait. */
-static const luaL_Reg channel_methods[] = {{"exec", channel_exec},
-                                           {"read", channel_read},
-                                           {"write", channel_write},
-                                           {"send_eof", channel_send_eof},
-                                           {"wait_closed", channel_wait_closed},
-                                           {"exit_status", channel_exit_status},
-                                           {"free", channel_free},
                                            {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"connect", ssh_connect},
@@ -578,21 +373,12 @@ static const luaL_Reg functions[] = {{"connect", ssh_connect},
                                      {"matches_hashed", ssh_matches_hashed},
                                      {NULL, NULL}};
 
-/* [-0, +0, m] */
-static void new_class(lua_State *L, const char *name, const luaL_Reg *methods) {
-  luaL_newmetatable(L, name);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
-}
-
 int luaopen_runner_core_ssh(lua_State *L) {
   static bool ready = false; /* once a process: it initialises the crypto library */
   if (!ready && libssh2_init(0) != 0) return luaL_error(L, "libssh2 cannot start");
   ready = true;
-  new_class(L, SESSION, session_methods);
-  new_class(L, CHANNEL, channel_methods);
+  define_class(L, SSH_SESSION, session_methods);
+  ssh_channel_define(L);
   luaL_newlib(L, functions);
   lua_pushstring(L, libssh2_version(0));
   lua_setfield(L, -2, "version");

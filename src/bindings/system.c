@@ -1,4 +1,4 @@
-/* runner.core.system: the few system calls that luv lacks.
+/* runner.core.system: makes the few system calls that luv lacks.
  * A lock is a userdata that owns one file descriptor; closing or collecting it releases the lock. */
 #include <errno.h>
 #include <fcntl.h>
@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bindings.h"
 #include "common/glob.h"
 #include "fail.h"
-#include "bindings.h"
 
 #define LOCK "runner.system.lock"
 

@@ -1,4 +1,4 @@
-/* runner.core.xml: a pull reader for XML from strangers.
+/* runner.core.xml: reads XML from strangers, value by value.
  *
  * next() parses only as far as the next event. Elements named in `whole` come as one table, so that a document of many
  * small ones costs one call each. The work is done in xml_parse.c; here its records become Lua values.
@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fail.h"
 #include "bindings.h"
+#include "fail.h"
 #include "xml/xml_parse.h"
 
 #define READER "runner.xml.reader"
@@ -220,7 +220,7 @@ static int reader_mended(lua_State *L) {
     const char *name;
     size_t count;
   } tallies[] = {{"controls", clean->controls},
-                 {"invalid", clean->invalid},
+                 {"invalid", clean->invalid + clean->encoding.invalid},
                  {"ampersands", clean->ampersands},
                  {"brackets", clean->brackets},
                  {"shortened", clean->shortened}};
@@ -229,9 +229,9 @@ static int reader_mended(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)tallies[i].count);
     lua_setfield(L, -2, tallies[i].name);
   }
-  lua_pushstring(L, clean->encoding);
+  lua_pushstring(L, clean->encoding.name);
   lua_setfield(L, -2, "encoding");
-  lua_pushboolean(L, clean->wrong_encoding);
+  lua_pushboolean(L, clean->encoding.wrong);
   lua_setfield(L, -2, "wrong_encoding");
   return 1;
 }

@@ -1,5 +1,5 @@
 /*
- * Patterns of paths. The parts of a pattern are the states of an automaton that takes the parts of
+ * Matches paths with patterns. The parts of a pattern are the states of an automaton that takes the parts of
  * a path, all states at once in the bits of a word: the time is bounded, whatever the pattern.
  */
 #include "glob.h"

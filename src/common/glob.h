@@ -1,4 +1,4 @@
-/* Patterns of paths: `*`, `?` and `[a-z]` within a part, `**` for any number of parts. */
+/* Matches paths with patterns: `*`, `?` and `[a-z]` within a part, `**` for any number of parts. */
 #ifndef RUNNER_COMMON_GLOB_H
 #define RUNNER_COMMON_GLOB_H
 

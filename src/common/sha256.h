@@ -1,4 +1,4 @@
-/* SHA-256 (FIPS 180-4), streaming. Shared by the agent and the host. */
+/* Hashes bytes as they come, with SHA-256 (FIPS 180-4). */
 #ifndef RUNNER_COMMON_SHA256_H
 #define RUNNER_COMMON_SHA256_H
 

@@ -1,13 +1,14 @@
 /*
- * libFuzzer target: bytes from a host through the frame decoder and every payload decoder, which is
- * all of the agent that reads them. `./dev fuzz` runs it, starting from corpus/.
+ * Feeds bytes from a host to the frame decoder and every payload decoder, which is all of the agent
+ * that reads them.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/store/manifest.h"
 #include "agent/wire/frame.h"
 #include "common/glob.h"
-#include "agent/store/manifest.h"
+#include "common/relative_path.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

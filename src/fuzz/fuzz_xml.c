@@ -1,4 +1,4 @@
-/* libFuzzer: any bytes into the XML parse. Its records must be well-formed, its limits hold, and neither records nor
+/* Feeds any bytes to the XML parse. Its records must be well-formed, its limits hold, and neither records nor
  * outcome may depend on how the bytes were cut into slices. */
 #include <stdlib.h>
 #include <string.h>

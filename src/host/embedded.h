@@ -1,4 +1,4 @@
-/* The files baked into the binary, sorted by path; the last entry has path NULL. Written by embed.cmake. */
+/* Lists the files that embed.cmake has baked into the binary, sorted by path; the last entry has path NULL. */
 #ifndef RUNNER_EMBEDDED_H
 #define RUNNER_EMBEDDED_H
 

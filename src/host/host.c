@@ -1,4 +1,4 @@
-/* The host: one lua_State, one libuv loop, luv on that loop, one module searcher, and an orderly end.
+/* Hosts one lua_State, one libuv loop, luv on that loop and one module searcher, and brings them to an orderly end.
  *
  * Modules come from RUNNER_ROOT on disk when that is set, else from the files embedded in the binary, else from the
  * system's Lua 5.4 folders; the current folder is never searched. */

@@ -1,4 +1,4 @@
-/* The embedding interface of runner: a C program can host the same thing the command line does.
+/* Embeds runner: a C program can host the same thing that the command line does.
  *
  *   struct runner *host = runner_open();
  *   int status = runner_main(host, argc, argv);   // argv as on the command line, argv[0] included

@@ -1,24 +1,18 @@
-/* See xml_clean.h. Each call: sniff the encoding once, convert to UTF-8, then walk a small state machine that copies
- * runs of harmless bytes and stops only at what its state cares about. What cannot be decided without later bytes stays
- * in `in` for the next call. */
-#define _GNU_SOURCE /* memmem */
+/* Mends XML as xml_clean.h says. Each call converts to UTF-8, then walks a small state machine that copies runs of
+ * harmless bytes and stops only at what its state cares about. What cannot be decided without later bytes stays in `in`
+ * for the next call. */
 #include "xml_clean.h"
 
-#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#define HEAD     1024 /* an XML declaration is shorter */
-#define CARRY    16   /* the longest undecided tail */
-#define RAW      (HEAD + CLEAN_SLICE + CARRY)
-#define IN       (CARRY + 4 * RAW) /* no allowed encoding grows more than that */
-#define OUT      (5 * IN + 64)     /* what one call can add: & becomes &amp; */
-#define SECTION  4096              /* bytes after which a CDATA section is split */
-#define LOOK     12                /* "&#x0010FFFF;" */
-#define NO_ICONV ((iconv_t)-1)
+#define CARRY   16                                        /* the longest undecided tail */
+#define IN      (CARRY + ENCODING_GROWTH * ENCODING_ROOM) /* what one call can bring */
+#define OUT     (5 * IN + 64)                             /* what it can add: & becomes &amp; */
+#define SECTION 4096 /* bytes after which a CDATA section is split */
+#define LOOK    12   /* "&#x0010FFFF;" */
 
 enum state { TEXT, TAG, VALUE, CDATA, COMMENT, INSTRUCTION, STATES };
 
@@ -40,193 +34,20 @@ static void fill_stops(void) {
 
 bool clean_open(struct clean *clean, size_t value_limit) {
   fill_stops();
-  *clean = (struct clean){.converter = NO_ICONV, .value_limit = value_limit};
-  clean->head = malloc(HEAD);
-  clean->raw = malloc(RAW);
+  *clean = (struct clean){.value_limit = value_limit};
+  bool opened = encoding_open(&clean->encoding);
   clean->in = malloc(IN);
   clean->out = malloc(OUT);
   clean->out_capacity = OUT;
-  return clean->head != NULL && clean->raw != NULL && clean->in != NULL && clean->out != NULL;
+  return opened && clean->in != NULL && clean->out != NULL;
 }
 
 void clean_close(struct clean *clean) {
-  free(clean->head);
-  free(clean->raw);
+  encoding_close(&clean->encoding);
   free(clean->in);
   free(clean->out);
-  if (clean->raw != NULL && clean->converter != NO_ICONV) iconv_close(clean->converter);
-  *clean = (struct clean){.converter = NO_ICONV};
+  *clean = (struct clean){0};
 }
-
-/* ------------------------------------------------------------------------------------ encoding */
-
-/* Only tables of a fixed width or a simple shape: a hostile report must not choose any converter it likes. */
-static bool allowed_encoding(const char *name) {
-  static const char *const families[] = {"iso-8859-", "iso8859-", "windows-125", "cp125",
-                                         "koi8-",     "latin1",   "latin-1"};
-  static const char *const names[] = {"shift_jis", "sjis", "windows-31j", "cp932", "ms932",
-                                      "euc-jp",    "gbk",  "gb2312",      "big5",  "euc-kr"};
-  for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-    if (strncasecmp(name, families[i], strlen(families[i])) == 0) return true;
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strcasecmp(name, names[i]) == 0) return true;
-  return false;
-}
-
-static void use_encoding(struct clean *clean, const char *name) {
-  snprintf(clean->encoding, sizeof clean->encoding, "%s", name);
-  if (strcasecmp(name, "utf-8") == 0 || strcasecmp(name, "utf8") == 0 ||
-      strcasecmp(name, "us-ascii") == 0 || strcasecmp(name, "ascii") == 0)
-    return;
-  if (allowed_encoding(name)) {
-    bool japanese = strcasecmp(name, "ms932") == 0 || strcasecmp(name, "windows-31j") == 0;
-    bool latin1 = strcasecmp(name, "latin-1") == 0;
-    clean->converter = iconv_open("UTF-8", japanese ? "CP932" : latin1 ? "ISO-8859-1" : name);
-  }
-  clean->wrong_encoding = clean->converter == NO_ICONV;
-}
-
-static void use_utf16(struct clean *clean, bool little) {
-  snprintf(clean->encoding, sizeof clean->encoding, little ? "UTF-16LE" : "UTF-16BE");
-  clean->utf16_little = little;
-  clean->utf16_big = !little;
-}
-
-/* The encoding="…" of a declaration, into `name`. */
-static void declared_encoding(const char *text, size_t size, char name[32]) {
-  name[0] = '\0';
-  static const char key[] = "encoding";
-  const char *end = text + size;
-  const char *at = memmem(text, size, key, sizeof key - 1);
-  if (at == NULL) return;
-  at += sizeof key - 1;
-  while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r' || *at == '=')) at++;
-  if (at >= end || (*at != '"' && *at != '\'')) return;
-  char quote = *at++;
-  size_t length = 0;
-  while (at < end && *at != quote) {
-    bool letter = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ||
-                  (*at >= '0' && *at <= '9') || *at == '-' || *at == '_' || *at == '.';
-    if (!letter || length == 31) {
-      length = 0;
-      break;
-    }
-    name[length++] = *at++;
-  }
-  name[length] = '\0';
-}
-
-/* Decides from the first bytes; false: more are needed. Sets *skip to the size of a byte order mark. */
-static bool sniff(struct clean *clean, bool last, size_t *skip) {
-  const unsigned char *b = (const unsigned char *)clean->head;
-  size_t n = clean->head_size;
-  *skip = 0;
-  if (n < 4 && !last) return false;
-  if (n >= 3 && memcmp(b, "\xEF\xBB\xBF", 3) == 0) {
-    snprintf(clean->encoding, sizeof clean->encoding, "UTF-8");
-    *skip = 3;
-    return true;
-  }
-  if (n >= 2 && (memcmp(b, "\xFF\xFE", 2) == 0 || memcmp(b, "\xFE\xFF", 2) == 0)) {
-    use_utf16(clean, b[0] == 0xFF);
-    *skip = 2;
-    return true;
-  }
-  if (n >= 4 && ((b[0] != 0 && b[1] == 0 && b[2] != 0 && b[3] == 0) ||
-                 (b[0] == 0 && b[1] != 0 && b[2] == 0 && b[3] != 0))) {
-    use_utf16(clean, b[1] == 0);
-    return true;
-  }
-  size_t start = 0;
-  while (start < n && (b[start] == ' ' || b[start] == '\t' || b[start] == '\n' || b[start] == '\r'))
-    start++;
-  bool maybe = n - start < 5 ? memcmp(b + start, "<?xml", n - start) == 0
-                             : memcmp(b + start, "<?xml", 5) == 0;
-  if (!maybe) {
-    snprintf(clean->encoding, sizeof clean->encoding, "UTF-8");
-    return true;
-  }
-  const char *end = memmem(b, n, "?>", 2);
-  if (end == NULL && !last && n < HEAD) return false;
-  char name[32] = "";
-  if (end != NULL)
-    declared_encoding(clean->head + start, (size_t)(end - clean->head) - start, name);
-  use_encoding(clean, name[0] != '\0' ? name : "UTF-8");
-  return true;
-}
-
-/* -------------------------------------------------------------------------- conversion to UTF-8 */
-
-static size_t encode(uint32_t code, char *to) {
-  if (code < 0x80) {
-    to[0] = (char)code;
-    return 1;
-  }
-  size_t size = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-  for (size_t i = size - 1; i > 0; i--, code >>= 6) to[i] = (char)(0x80 | (code & 0x3F));
-  to[0] = (char)((size == 2 ? 0xC0 : size == 3 ? 0xE0 : 0xF0) | code);
-  return size;
-}
-
-/* Lone surrogates come out as bytes that are not UTF-8, for the walk below to keep as such. */
-static size_t convert_utf16(struct clean *clean, bool last) {
-  const unsigned char *raw = (const unsigned char *)clean->raw;
-  size_t at = 0, size = clean->raw_size;
-  int low = clean->utf16_little ? 0 : 1;
-  while (at + 2 <= size) {
-    uint32_t unit = raw[at + (size_t)low] | (uint32_t)raw[at + 1 - (size_t)low] << 8;
-    size_t width = 2;
-    if (unit >= 0xD800 && unit < 0xDC00) {
-      if (at + 4 > size && !last) break;
-      if (at + 4 <= size) {
-        uint32_t next = raw[at + 2 + (size_t)low] | (uint32_t)raw[at + 3 - (size_t)low] << 8;
-        if (next >= 0xDC00 && next < 0xE000) {
-          unit = 0x10000 + ((unit - 0xD800) << 10) + (next - 0xDC00);
-          width = 4;
-        }
-      }
-    }
-    clean->in_size += encode(unit, clean->in + clean->in_size);
-    at += width;
-  }
-  if (last && at < size) {
-    clean->invalid++;
-    at = size;
-  }
-  return at;
-}
-
-static size_t convert_iconv(struct clean *clean, bool last) {
-  char *from = clean->raw, *to = clean->in + clean->in_size;
-  size_t from_size = clean->raw_size, to_size = IN - clean->in_size;
-  while (from_size > 0) {
-    if (iconv(clean->converter, &from, &from_size, &to, &to_size) != (size_t)-1) break;
-    if (errno == EINVAL && !last) break; /* the rest of a character follows */
-    if (errno == E2BIG) break;           /* cannot be: IN holds any slice */
-    *to++ = *from++; /* left as it is for the walk, which finds it is no UTF-8 */
-    to_size--;
-    from_size--;
-  }
-  clean->in_size = (size_t)(to - clean->in);
-  return (size_t)(from - clean->raw);
-}
-
-static void convert(struct clean *clean, const char *bytes, size_t size, bool last) {
-  if (size == 0) bytes = ""; /* memcpy takes no null pointer */
-  if (clean->converter == NO_ICONV && !clean->utf16_little && !clean->utf16_big) {
-    memcpy(clean->in + clean->in_size, bytes, size);
-    clean->in_size += size;
-    return;
-  }
-  memcpy(clean->raw + clean->raw_size, bytes, size);
-  clean->raw_size += size;
-  size_t used =
-      clean->converter == NO_ICONV ? convert_utf16(clean, last) : convert_iconv(clean, last);
-  clean->raw_size -= used;
-  memmove(clean->raw, clean->raw + used, clean->raw_size);
-}
-
-/* ------------------------------------------------------------------------------------- the walk */
 
 /* Appends unless a comment, an instruction or the far end of an overlong value is being left out. */
 static void emit(struct clean *clean, const char *bytes, size_t size) {
@@ -330,7 +151,7 @@ static size_t walk_reference(struct clean *clean, const char *text, size_t size,
       bool control = code < 0x20 && code != '\t' && code != '\n' && code != '\r';
       bool surrogate = code >= 0xD800 && code < 0xE000;
       char bytes[4];
-      size_t count = encode(code, bytes);
+      size_t count = utf8_encode(code, bytes);
       bool mark = count == 4 && is_mark((const unsigned char *)bytes);
       if (!control && !surrogate && !mark && code != 0xFFFE && code != 0xFFFF) {
         emit(clean, text, length);
@@ -494,20 +315,9 @@ const char *clean_feed(struct clean *clean, const char *bytes, size_t size, bool
                        size_t *out_size) {
   *out_size = 0;
   if (!make_room(clean)) return NULL;
-  if (!clean->sniffed) {
-    size_t room = HEAD - clean->head_size, take = size < room ? size : room, skip;
-    if (take > 0) memcpy(clean->head + clean->head_size, bytes, take);
-    clean->head_size += take;
-    bytes += take;
-    size -= take;
-    clean->sniffed = sniff(clean, last, &skip);
-    if (clean->sniffed)
-      convert(clean, clean->head + skip, clean->head_size - skip, last && size == 0);
-  }
-  if (clean->sniffed) {
-    if (size > 0 || last) convert(clean, bytes, size, last);
-    walk(clean, last);
-  }
+  clean->in_size +=
+      encoding_convert(&clean->encoding, bytes, size, last, clean->in + clean->in_size);
+  if (clean->encoding.known) walk(clean, last);
   bool in_tag = !last && (clean->state == TAG || clean->state == VALUE);
   clean->given = in_tag ? clean->tag : clean->out_size;
   clean->held = clean->out_size - clean->given;

@@ -1,4 +1,4 @@
-/* Bytes of an XML document made fit for a strict parser, losing nothing that a report wants to say.
+/* Makes the bytes of an XML document fit for a strict parser, losing nothing that a report wants to say.
  *
  * In: any bytes, in slices, in the encoding that a byte order mark or the XML declaration names. Out: UTF-8 that holds
  * only characters XML allows, without comments and processing instructions (their line ends stay: lines still count).
@@ -13,39 +13,33 @@
 #ifndef RUNNER_XML_CLEAN_H
 #define RUNNER_XML_CLEAN_H
 
-#include <iconv.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CLEAN_SLICE      16384
+#include "xml_encoding.h"
+
+#define CLEAN_SLICE      ENCODING_SLICE
 #define CLEAN_ATTRIBUTES 256
 
 struct clean {
+  struct encoding encoding;
+
   /* Tallies for whoever reports what was mended. */
-  size_t controls;     /* characters XML forbids */
-  size_t invalid;      /* bytes that are not in the document's encoding */
-  size_t ampersands;   /* & that started no reference */
-  size_t brackets;     /* ]]> in text */
-  size_t shortened;    /* attributes longer than value_limit */
-  size_t held;         /* bytes of an unfinished tag, kept back until it ends */
-  bool marks;          /* some text holds characters for clean_restore */
-  bool too_many;       /* a tag has more than CLEAN_ATTRIBUTES attributes: give up */
-  bool wrong_encoding; /* the declared one is unknown, or plainly not the one used: read as UTF-8 */
-  char encoding[32];   /* the one declared, or found; "" until known */
+  size_t controls;   /* characters XML forbids */
+  size_t invalid;    /* bytes that are not in the document's encoding, but for encoding.invalid */
+  size_t ampersands; /* & that started no reference */
+  size_t brackets;   /* ]]> in text */
+  size_t shortened;  /* attributes longer than value_limit */
+  size_t held;       /* bytes of an unfinished tag, kept back until it ends */
+  bool marks;        /* some text holds characters for clean_restore */
+  bool too_many;     /* a tag has more than CLEAN_ATTRIBUTES attributes: give up */
 
   /* Private. */
   size_t value_limit;
-  iconv_t converter; /* (iconv_t)-1: the bytes are UTF-8 */
-  bool utf16_little, utf16_big;
   int state;
   size_t attributes; /* of the current tag */
   size_t value;      /* bytes of the current attribute's value */
   char quote;
-  bool sniffed;
-  char *head; /* the first bytes, until the encoding is known */
-  size_t head_size;
-  char *raw; /* bytes to convert: at first what the last slice left incomplete */
-  size_t raw_size;
   char *in; /* UTF-8 to look at: at first what the last slice left undecided */
   size_t in_size;
   char *out;

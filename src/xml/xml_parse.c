@@ -1,4 +1,4 @@
-/* See xml_parse.h. libxml2's callbacks append records to one buffer and know no lua_State.
+/* Runs libxml2's push parser as xml_parse.h says: its callbacks append records to one buffer and know no lua_State.
  *
  * Safety: no DOCTYPE, no entities, no network, nothing on stderr; depth, text, attributes, names and the size of a tag
  * are capped. What XML forbids but reports contain is mended on the way in (xml_clean.h). */

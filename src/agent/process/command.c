@@ -1,5 +1,7 @@
-/* The life of a command: its lane, its start, its end, and everything that can come in between. */
+/* Moves commands on from SPAWN to EXIT: starts, kills, reaps and sweeps them. */
 #define _GNU_SOURCE 1
+#include "command.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,102 +12,42 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/base/clock.h"
+#include "agent/wire/output.h"
+#include "fork_server.h"
+#include "lane.h"
+#include "oom.h"
+#include "spawn.h"
+#include "stream.h"
+#include "tree.h"
 
 enum {
-  BUCKETS = 1024,
   QUEUED_MAX = 256 << 20, /* bytes of commands that wait in lanes */
   SWEEP_MS = 1000,        /* how long killed leftovers may take to go */
   SWEEP_PAUSE_MS = 10,
-  STRIKE_PAUSE_MS = 10,
-  STRIKE_PAUSE_MAX_MS = 1000,
+  KILL_PAUSE_MS = 10,
+  KILL_PAUSE_MAX_MS = 1000,
 };
 
-struct lane {
-  uint32_t number;
-  bool due;                     /* first is to be started */
-  struct command *first, *last; /* first is the one that runs */
-  struct lane *next;
-};
-
-static struct command *by_id[BUCKETS], *by_pid[BUCKETS];
-static struct lane *lanes;
-static bool lanes_due; /* some lane is */
 static size_t queued_bytes;
+static bool orphans_changed;  /* somebody's orphan was reaped: leftovers may be gone */
+static struct command *ended; /* over, not freed */
 
-struct command *command_find(uint32_t id) {
-  struct command *c = by_id[id % BUCKETS];
-  while (c && c->id != id) c = c->id_next;
-  return c;
-}
+static void step(struct command *c);
+static void running(struct command *c, pid_t pid);
+static void refuse(struct command *c, int error, const char *message);
+static void reaped(struct command *c, int status, const struct rusage *usage);
 
-struct command *command_of_root(pid_t pid) {
-  struct command *c = by_pid[(unsigned)pid % BUCKETS];
-  while (c && (c->pid != pid || c->reaped)) c = c->pid_next;
-  return c;
-}
-
-struct command *command_of_session(pid_t pid) {
-  struct command *c = by_pid[(unsigned)pid % BUCKETS];
-  while (c && c->pid != pid) c = c->pid_next; /* the newest first: the number may come again */
-  return c;
-}
-
-/* The host's, or else made from what only this command has. */
-static const char *tag_of(const struct command *c, char made[static 300]) {
-  if (c->launch->tag[0]) return c->launch->tag;
-  snprintf(made, 300, "%.250s.%u", agent.run_id, c->id);
-  return made;
-}
-
-struct command *command_of_tag(const char *tag, size_t size) {
-  char made[300];
-  for (struct command *c = agent.active; c; c = c->next) {
-    const char *own = tag_of(c, made);
-    if (strlen(own) == size && memcmp(own, tag, size) == 0) return c;
-  }
-  return NULL;
-}
-
-static void forget(struct command *c) {
-  struct command **place = &by_id[c->id % BUCKETS];
-  while (*place != c) place = &(*place)->id_next;
-  *place = c->id_next;
-  if (c->pid == 0) return;
-  place = &by_pid[(unsigned)c->pid % BUCKETS];
-  while (*place != c) place = &(*place)->pid_next;
-  *place = c->pid_next;
-}
-
-static void activate(struct command *c) {
-  c->previous = agent.active_last;
-  c->next = NULL;
-  *(agent.active_last ? &agent.active_last->next : &agent.active) = c;
-  agent.active_last = c;
-}
-
-/* Leaves c->next as it is: somebody may be on the way through the list. */
-static void deactivate(struct command *c) {
-  *(c->previous ? &c->previous->next : &agent.active) = c->next;
-  *(c->next ? &c->next->previous : &agent.active_last) = c->previous;
-}
-
-void command_close_handed(struct command *c) {
-  for (int i = 0; i < 3; i++) {
-    bool same = i > 0 && c->handed[i] == c->handed[0]; /* merged */
-    if (c->handed[i] >= 0 && !same) close(c->handed[i]);
-  }
-  c->handed[0] = c->handed[1] = c->handed[2] = -1;
-}
+static const struct command_events events = {step, running, refuse, reaped};
 
 /* The next command of a lane starts without the host, which may hear of several at once: each time it wakes, it takes a
  * processor from the tests. What it waits for, the start of the first and the end of the last, goes at once. */
 static void tell_in_time(const struct command *c, size_t before) {
-  if (c->follows && c->lane_next) agent_can_wait(before);
+  if (c->follows && c->lane_next) output_can_wait(before);
 }
 
 static void write_exit(struct command *c, uint8_t kind, uint32_t code, const char *message) {
-  struct buffer *out = &agent.out;
+  struct buffer *out = &output.buffer;
   size_t before = buffer_length(out);
   struct rusage *usage = &c->usage;
   size_t frame = frame_begin(out, AGENT_EXIT, c->id);
@@ -127,50 +69,27 @@ static void write_exit(struct command *c, uint8_t kind, uint32_t code, const cha
   tell_in_time(c, before);
 }
 
-/* Takes the command out of its lane; if it was the first there, the next one is due. */
-static void leave_lane(struct command *c) {
-  struct lane *lane = c->lane;
-  if (!lane) return;
-  c->lane = NULL;
-  if (lane->first != c) {
-    struct command *before = lane->first;
-    while (before->lane_next != c) before = before->lane_next;
-    before->lane_next = c->lane_next;
-    if (lane->last == c) lane->last = before;
-    return;
-  }
-  lane->first = c->lane_next;
-  if (lane->first) {
-    lane->due = lanes_due = true;
-    return;
-  }
-  struct lane **place = &lanes;
-  while (*place != lane) place = &(*place)->next;
-  *place = lane->next;
-  free(lane);
-}
-
-/* The command's last words. Its memory stays until the end of the turn: epoll may still name it. */
+/* Writes its EXIT. Its memory stays until the end of the turn: epoll may still name it. */
 static void end(struct command *c, uint8_t kind, uint32_t code, const char *message) {
   bool was_active = c->state != COMMAND_QUEUED;
   if (!was_active) queued_bytes -= c->launch->size;
   write_exit(c, kind, code, message);
-  if (c->state == COMMAND_ASKED) server_forget(c);
+  if (c->state == COMMAND_ASKED) fork_server_forget(c);
   c->state = COMMAND_OVER;
-  if (was_active) deactivate(c);
-  forget(c);
+  if (was_active) registry_deactivate(c);
+  registry_remove(c);
   for (int i = 0; i < STREAMS; i++) stream_close(&c->streams[i]);
-  command_close_handed(c);
-  server_close(c);
-  c->grave_next = agent.graves;
-  agent.graves = c;
-  leave_lane(c);
+  command_close_child_fds(c);
+  fork_server_close(c);
+  c->ended_next = ended;
+  ended = c;
+  lane_leave(c);
 }
 
-void commands_bury(void) {
-  while (agent.graves) {
-    struct command *c = agent.graves;
-    agent.graves = c->grave_next;
+void commands_free_ended(void) {
+  while (ended) {
+    struct command *c = ended;
+    ended = c->ended_next;
     for (int i = 0; i < STREAMS; i++) buffer_free(&c->streams[i].queue);
     for (size_t i = 0; i < c->leak_count; i++) {
       free(c->leaks[i].command);
@@ -183,22 +102,22 @@ void commands_bury(void) {
   }
 }
 
-void command_refuse(struct command *c, int error, const char *message) {
+static void refuse(struct command *c, int error, const char *message) {
   end(c, EXIT_NOT_STARTED, (uint32_t)error, message);
 }
 
 /* It has a process: from here on it can be heard, fed and killed. */
-void command_running(struct command *c, pid_t pid) {
+static void running(struct command *c, pid_t pid) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   c->state = COMMAND_RUNNING;
   c->pid = pid;
-  c->pid_next = by_pid[(unsigned)pid % BUCKETS];
-  by_pid[(unsigned)pid % BUCKETS] = c;
-  size_t before = buffer_length(&agent.out), frame = frame_begin(&agent.out, AGENT_STARTED, c->id);
-  put_u32(&agent.out, (uint32_t)pid);
-  put_u64(&agent.out, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
-  frame_end(&agent.out, frame);
+  registry_add_process(c);
+  size_t before = buffer_length(&output.buffer),
+         frame = frame_begin(&output.buffer, AGENT_STARTED, c->id);
+  put_u32(&output.buffer, (uint32_t)pid);
+  put_u64(&output.buffer, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+  frame_end(&output.buffer, frame);
   tell_in_time(c, before);
   stream_write(&c->streams[STREAM_STDIN]);
   stream_write(&c->streams[STREAM_CONTROL]);
@@ -211,19 +130,19 @@ static int open_streams(struct command *c, int child[5]) {
   if (!error && !(flags & SPAWN_MERGE)) error = stream_open(c, STREAM_STDERR, &child[2]);
   if (!error && flags & SPAWN_STDIN) error = stream_open(c, STREAM_STDIN, &child[0]);
   if (!error && control) error = stream_open(c, STREAM_CONTROL, &child[3]);
-  if (!error && flags & SPAWN_FORKSERVER) error = server_open(c, &child[4]);
+  if (!error && flags & SPAWN_FORKSERVER) error = fork_server_open(c, &child[4]);
   return error;
 }
 
 static void start_by_server(struct command *c, const int child[5]) {
-  for (int i = 0; i < 3; i++) c->handed[i] = child[i + 1];
+  for (int i = 0; i < 3; i++) c->child_fds[i] = child[i + 1];
   c->via = command_find(c->launch->via);
   if (c->via && c->via->server >= 0 && c->via->state == COMMAND_RUNNING) {
-    if (c->launch->flags & SPAWN_MERGE) c->handed[1] = c->handed[0];
+    if (c->launch->flags & SPAWN_MERGE) c->child_fds[1] = c->child_fds[0];
     c->state = COMMAND_ASKED;
-    server_ask(c);
+    fork_server_ask(c);
   } else {
-    command_refuse(c, ESRCH, "the fork server is not running");
+    refuse(c, ESRCH, "the fork server is not running");
   }
 }
 
@@ -234,9 +153,9 @@ static void start(struct command *c) {
   queued_bytes -= launch->size;
   c->started_us = monotonic_us();
   c->oom_kills = oom_kills();
-  if (launch->deadline_ms) c->look_at = c->deadline_at = c->started_us / 1000 + launch->deadline_ms;
+  if (launch->deadline_ms) c->step_at = c->deadline_at = c->started_us / 1000 + launch->deadline_ms;
   c->state = COMMAND_RUNNING;
-  activate(c);
+  registry_activate(c);
   int error = open_streams(c, child);
   if (!error && launch->via) {
     start_by_server(c, child);
@@ -247,9 +166,9 @@ static void start(struct command *c) {
     snprintf(message, sizeof message, "pipe: %s", strerror(error));
   } else {
     int fds[5] = {child[0], child[1], child[2], child[3], child[4]};
-    if (fds[0] < 0) fds[0] = agent.null;
+    if (fds[0] < 0) fds[0] = spawn_defaults.null;
     if (launch->flags & SPAWN_MERGE) fds[2] = fds[1];
-    char **env = spawn_environment(launch, tag_of(c, made));
+    char **env = spawn_environment(launch, command_tag(c, made));
     pid = spawn(launch, fds, env, message);
     error = errno;
     free(env);
@@ -257,78 +176,49 @@ static void start(struct command *c) {
   for (int i = 0; i < 5; i++)
     if (child[i] >= 0) close(child[i]);
   if (pid < 0)
-    command_refuse(c, error, message);
+    refuse(c, error, message);
   else
-    command_running(c, pid);
-}
-
-/* One command per lane and turn: if they all fail to start, the agent still listens in between. */
-static void start_due(void) {
-  struct lane *next;
-  lanes_due = false;
-  for (struct lane *lane = lanes; lane; lane = next) {
-    next = lane->next; /* starting can end the command, and with it its lane, but no other */
-    if (!lane->due) continue;
-    lane->due = false;
-    lane->first->follows = true;
-    start(lane->first);
-  }
-}
-
-static struct lane *lane_of(uint32_t number) {
-  struct lane *lane = lanes;
-  while (lane && lane->number != number) lane = lane->next;
-  if (!lane) {
-    lane = must(calloc(1, sizeof *lane));
-    lane->number = number;
-    lane->next = lanes;
-    lanes = lane;
-  }
-  return lane;
+    running(c, pid);
 }
 
 /* Takes the launch over. */
 void command_spawn(uint32_t id, struct launch *launch) {
   if (id == 0 || command_find(id)) {
     launch_free(launch);
-    agent_fail("SPAWN with the id %u, which is %s", id, id ? "taken" : "no id");
+    output_fail("SPAWN with the id %u, which is %s", id, id ? "taken" : "no id");
     return;
   }
   struct command *c = must(calloc(1, sizeof *c));
   c->id = id;
+  c->events = &events;
   c->launch = launch;
   c->credit = WINDOW;
-  c->server = c->handed[0] = c->handed[1] = c->handed[2] = -1;
+  c->server = c->child_fds[0] = c->child_fds[1] = c->child_fds[2] = -1;
   for (int i = 0; i < STREAMS; i++) {
     c->streams[i].command = c;
     c->streams[i].fd = -1;
     c->streams[i].number = (uint8_t)i;
   }
-  c->id_next = by_id[id % BUCKETS];
-  by_id[id % BUCKETS] = c;
+  registry_add(c);
   queued_bytes += launch->size;
   if (launch->lane) {
-    struct lane *lane = c->lane = lane_of(launch->lane);
-    bool idle = !lane->first;
-    *(idle ? &lane->first : &lane->last->lane_next) = c;
-    lane->last = c;
-    if (queued_bytes > QUEUED_MAX)
-      command_refuse(c, ENOBUFS, "too much is waiting in the agent's lanes");
-    if (!idle || c->state == COMMAND_OVER) return;
+    bool is_first = lane_join(c, launch->lane);
+    if (queued_bytes > QUEUED_MAX) refuse(c, ENOBUFS, "too much is waiting in the agent's lanes");
+    if (!is_first || c->state == COMMAND_OVER) return;
   }
   start(c);
 }
 
 static void kill_with_grace(struct command *c, uint32_t grace_ms) {
-  int64_t at = agent.now_ms + grace_ms;
-  bool again = c->strike_at != 0;
-  if (!again || at < c->strike_at) c->strike_at = at;
+  int64_t at = now_ms + grace_ms;
+  bool again = c->kill_at != 0;
+  if (!again || at < c->kill_at) c->kill_at = at;
   if (c->state == COMMAND_ASKED && !c->asked) {
     end(c, EXIT_DROPPED, 0, "");
   } else {
     bool alive = c->state == COMMAND_RUNNING || c->state == COMMAND_LINGERING;
     if (alive && !again && grace_ms > 0) tree_signal(c, SIGTERM);
-    command_step(c);
+    step(c);
   }
 }
 
@@ -344,12 +234,23 @@ void command_kill(uint32_t id, uint32_t grace_ms) {
   kill_with_grace(c, grace_ms);
 }
 
+void command_input(uint32_t id, const struct input_frame *input) {
+  struct command *c = command_find(id);
+  if (c) stream_input(&c->streams[input->stream], input->bytes);
+}
+
+bool command_credit(uint32_t id, uint32_t bytes) {
+  struct command *c = command_find(id);
+  if (c) c->credit += bytes < UINT32_MAX - c->credit ? bytes : UINT32_MAX - c->credit;
+  return c != NULL; /* what became readable by it is read at the end of the turn */
+}
+
 void command_signal(uint32_t id, int number) {
   struct command *c = command_find(id);
   if (c && c->state == COMMAND_RUNNING) kill(c->pid, number);
 }
 
-void command_reaped(struct command *c, int status, const struct rusage *usage) {
+static void reaped(struct command *c, int status, const struct rusage *usage) {
   int64_t now_us = monotonic_us();
   c->reaped = true;
   c->status = status;
@@ -357,7 +258,7 @@ void command_reaped(struct command *c, int status, const struct rusage *usage) {
   c->wall_us = now_us - c->started_us;
   c->linger_until = now_us / 1000 + LINGER_MS;
   c->state = COMMAND_LINGERING;
-  command_step(c);
+  step(c);
 }
 
 void commands_reap(void) {
@@ -366,11 +267,11 @@ void commands_reap(void) {
   while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
     struct command *c = command_of_root(pid);
     if (!c) {
-      agent.orphans_changed = true;
-      server_reaped(pid, status, &usage);
+      orphans_changed = true;
+      fork_server_reaped(pid, status, &usage);
       continue;
     }
-    command_reaped(c, status, &usage);
+    reaped(c, status, &usage);
   }
 }
 
@@ -422,7 +323,7 @@ static void finish(struct command *c) {
     end(c, EXIT_SIGNALLED, (uint32_t)WTERMSIG(c->status), lack_of_memory(c));
   else
     end(c, EXIT_EXITED, (uint32_t)WEXITSTATUS(c->status), lack_of_memory(c));
-  if (!agent.active) tree_kill_unowned();
+  if (!active_commands) tree_kill_unowned();
 }
 
 /* What time alone brings to a command that has not ended. */
@@ -434,54 +335,54 @@ static void step_running(struct command *c, int64_t now) {
     return;
   }
   if (c->state == COMMAND_ASKED && !c->via) {
-    command_refuse(c, ESRCH, "the fork server ended before it answered");
+    refuse(c, ESRCH, "the fork server ended before it answered");
     return;
   }
-  bool strikes = c->strike_at && now >= c->strike_at;
+  bool strikes = c->kill_at && now >= c->kill_at;
   if (strikes && c->state == COMMAND_ASKED) {
-    command_refuse(c, ETIMEDOUT, "the fork server did not answer");
+    refuse(c, ETIMEDOUT, "the fork server did not answer");
     return;
   }
   if (strikes) { /* again and again: between look and kill, it may have forked */
     tree_signal(c, SIGKILL);
-    c->strike_pause = c->strike_pause ? c->strike_pause * 2 : STRIKE_PAUSE_MS;
-    if (c->strike_pause > STRIKE_PAUSE_MAX_MS) c->strike_pause = STRIKE_PAUSE_MAX_MS;
-    c->strike_at = now + c->strike_pause;
+    c->kill_pause = c->kill_pause ? c->kill_pause * 2 : KILL_PAUSE_MS;
+    if (c->kill_pause > KILL_PAUSE_MAX_MS) c->kill_pause = KILL_PAUSE_MAX_MS;
+    c->kill_at = now + c->kill_pause;
   }
-  c->look_at = c->strike_at;
-  if (c->deadline_at && (!c->look_at || c->deadline_at < c->look_at)) c->look_at = c->deadline_at;
+  c->step_at = c->kill_at;
+  if (c->deadline_at && (!c->step_at || c->deadline_at < c->step_at)) c->step_at = c->deadline_at;
 }
 
 /*
- * Moves the command on as far as it goes now, and sets look_at. Called whenever anything about it
+ * Moves the command on as far as it goes now, and sets step_at. Called whenever anything about it
  * may have changed; the command may be over afterwards.
  */
-void command_step(struct command *c) {
-  int64_t now = agent.now_ms;
-  c->look_at = 0;
+static void step(struct command *c) {
+  int64_t now = now_ms;
+  c->step_at = 0;
   if (c->state == COMMAND_RUNNING || c->state == COMMAND_ASKED) {
     step_running(c, now);
     return;
   }
   if (c->state == COMMAND_LINGERING) {
     /* One that is being killed has its grace for all of its processes, not just for the first. */
-    bool dying = c->strike_at != 0, struck = c->strike_pause != 0;
-    int64_t until = !dying ? c->linger_until : struck ? 0 : c->strike_at;
+    bool dying = c->kill_at != 0, struck = c->kill_pause != 0;
+    int64_t until = !dying ? c->linger_until : struck ? 0 : c->kill_at;
     if (now < until && (is_open(c) || has_leftovers(c))) {
-      c->look_at = until;
+      c->step_at = until;
       return;
     }
     if (now >= until && sweep(c, !dying)) {
       c->state = COMMAND_SWEEPING;
       c->sweep_until = now + SWEEP_MS;
-      c->look_at = now + SWEEP_PAUSE_MS;
+      c->step_at = now + SWEEP_PAUSE_MS;
       return;
     }
     empty_pipes(c);
   }
   if (c->state == COMMAND_SWEEPING) {
     if (now < c->sweep_until && sweep(c, false)) {
-      c->look_at = now + SWEEP_PAUSE_MS;
+      c->step_at = now + SWEEP_PAUSE_MS;
       return;
     }
     empty_pipes(c);
@@ -489,12 +390,15 @@ void command_step(struct command *c) {
   if (c->state == COMMAND_EMPTYING && !is_open(c)) finish(c);
 }
 
+bool commands_unread(void) { return streams_unread(); }
+
 /* One turn over all active commands; the one served first is served last in the next turn. */
 int64_t commands_turn(void) {
-  bool orphans = agent.orphans_changed;
-  agent.again = agent.orphans_changed = false;
-  for (struct command *c = agent.active, *next; c; c = next) {
-    next = c->next; /* over by then, perhaps, but still there: the dead are buried later */
+  bool orphans = orphans_changed;
+  orphans_changed = false;
+  streams_begin_turn();
+  for (struct command *c = active_commands, *next; c; c = next) {
+    next = c->next; /* over by then, perhaps, but still there: freed at the end of the turn */
     if (c->state == COMMAND_OVER) continue;
     bool stirred = orphans && c->state == COMMAND_LINGERING;
     for (int i = STREAM_STDOUT; i < STREAMS; i++) {
@@ -502,18 +406,18 @@ int64_t commands_turn(void) {
       stream_read(&c->streams[i]);
       stirred = true;
     }
-    if (stirred || (c->look_at && agent.now_ms >= c->look_at)) command_step(c);
+    if (stirred || (c->step_at && now_ms >= c->step_at)) step(c);
   }
-  if (lanes_due) start_due();
-  if (!agent.active && orphans) tree_kill_unowned();
+  if (lanes_are_due()) lanes_start_due(start);
+  if (!active_commands && orphans) tree_kill_unowned();
 
-  int64_t first = lanes_due ? agent.now_ms : -1;
-  for (struct command *c = agent.active; c; c = c->next)
-    if (c->look_at && (first < 0 || c->look_at < first)) first = c->look_at;
-  if (agent.active && agent.active->next) {
-    struct command *head = agent.active;
-    deactivate(head);
-    activate(head);
+  int64_t first = lanes_are_due() ? now_ms : -1;
+  for (struct command *c = active_commands; c; c = c->next)
+    if (c->step_at && (first < 0 || c->step_at < first)) first = c->step_at;
+  if (active_commands && active_commands->next) {
+    struct command *head = active_commands;
+    registry_deactivate(head);
+    registry_activate(head);
   }
   return first;
 }

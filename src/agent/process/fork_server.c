@@ -1,9 +1,11 @@
 /*
- * Fork servers: commands that fork on request, so that what they have loaded is loaded once. The
- * agent hands over the ends of the pipes, and takes the grandchild over as the first process of a
- * command of its own. The server is the tests' program: it may answer nonsense, late, or never.
+ * Asks commands to fork, so that what they have loaded is loaded once. The agent hands over the ends
+ * of the pipes, and takes the grandchild over as the first process of a command of its own. The
+ * server is the tests' program: it may answer nonsense, late, or never.
  */
 #define _GNU_SOURCE 1
+#include "fork_server.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -14,35 +16,36 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/base/clock.h"
+#include "tree.h"
 
-/* Children nobody knew that were reaped while answers were outstanding: one may be an answer's. */
-enum { EARLY = 256 };
-static struct early {
+/* Children of no command that were reaped while answers were outstanding: one may be an answer's. */
+enum { UNCLAIMED = 256 };
+static struct unclaimed {
   pid_t pid;
   int status;
   struct rusage usage;
-} early[EARLY];
-static unsigned early_next;
+} unclaimed[UNCLAIMED];
+static unsigned unclaimed_next;
 static unsigned outstanding;
 
-void server_reaped(pid_t pid, int status, const struct rusage *usage) {
+void fork_server_reaped(pid_t pid, int status, const struct rusage *usage) {
   if (outstanding == 0) return;
-  early[early_next++ % EARLY] = (struct early){pid, status, *usage};
+  unclaimed[unclaimed_next++ % UNCLAIMED] = (struct unclaimed){pid, status, *usage};
 }
 
-static struct early *find_early(pid_t pid) {
-  for (int i = 0; i < EARLY; i++)
-    if (early[i].pid == pid) return &early[i];
+static struct unclaimed *find_unclaimed(pid_t pid) {
+  for (int i = 0; i < UNCLAIMED; i++)
+    if (unclaimed[i].pid == pid) return &unclaimed[i];
   return NULL;
 }
 
-static void settle(void) {
-  if (--outstanding == 0) memset(early, 0, sizeof early); /* numbers come again */
+static void forget_answer(void) {
+  if (--outstanding == 0) memset(unclaimed, 0, sizeof unclaimed); /* numbers come again */
 }
 
-void server_forget(struct command *client) {
-  if (client->asked) settle();
+void fork_server_forget(struct command *client) {
+  if (client->asked) forget_answer();
   client->asked = false;
 }
 
@@ -59,36 +62,44 @@ static void answer(struct command *server, uint32_t id, pid_t pid) {
     if (orphan && (kill(-pid, SIGKILL) < 0)) kill(pid, SIGKILL); /* too late: nobody waits for it */
     return;
   }
-  struct early *gone = orphan || pid <= 0 ? NULL : find_early(pid);
+  struct unclaimed *gone = orphan || pid <= 0 ? NULL : find_unclaimed(pid);
   if (!orphan && !gone) {
     char message[100] = "the fork server refused";
     if (pid != 0)
       snprintf(message, sizeof message, "the fork server named process %d, no child of ours", pid);
-    command_refuse(c, ECHILD, message);
+    c->events->refused(c, ECHILD, message);
     return;
   }
-  struct early last = gone ? *gone : (struct early){0};
-  server_forget(c);
+  struct unclaimed last = gone ? *gone : (struct unclaimed){0};
+  fork_server_forget(c);
   if (orphan && c->launch->memory) { /* before its first input, which it may be waiting for */
     struct rlimit memory = {c->launch->memory, c->launch->memory};
     prlimit(pid, RLIMIT_AS, &memory, NULL);
   }
-  command_running(c, pid);
+  c->events->running(c, pid);
   if (gone) {
-    command_reaped(c, last.status, &last.usage);
+    c->events->reaped(c, last.status, &last.usage);
     return;
   }
-  if (c->strike_at > agent.now_ms) tree_signal(c, SIGTERM); /* killed before it was born */
-  command_step(c);
+  if (c->kill_at > now_ms) tree_signal(c, SIGTERM); /* it was killed while its server was asked */
+  c->events->changed(c);
+}
+
+void command_close_child_fds(struct command *c) {
+  for (int i = 0; i < 3; i++) {
+    bool same = i > 0 && c->child_fds[i] == c->child_fds[0]; /* merged */
+    if (c->child_fds[i] >= 0 && !same) close(c->child_fds[i]);
+  }
+  c->child_fds[0] = c->child_fds[1] = c->child_fds[2] = -1;
 }
 
 /* Sends the request if there is room for it; if not, server_ready will try again. */
-void server_ask(struct command *c) {
+void fork_server_ask(struct command *c) {
   uint32_t id = c->id; /* both ends are on this machine: its own byte order */
   struct iovec content = {&id, sizeof id};
   union {
     struct cmsghdr header;
-    char space[CMSG_SPACE(sizeof c->handed)];
+    char space[CMSG_SPACE(sizeof c->child_fds)];
   } control;
   struct msghdr message = {.msg_iov = &content,
                            .msg_iovlen = 1,
@@ -98,18 +109,18 @@ void server_ask(struct command *c) {
   struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
   rights->cmsg_level = SOL_SOCKET;
   rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof c->handed);
-  memcpy(CMSG_DATA(rights), c->handed, sizeof c->handed);
+  rights->cmsg_len = CMSG_LEN(sizeof c->child_fds);
+  memcpy(CMSG_DATA(rights), c->child_fds, sizeof c->child_fds);
   if (sendmsg(c->via->server, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
     if (errno == EAGAIN || errno == ETOOMANYREFS || errno == EINTR) return;
     c->via = NULL;
-    command_step(c);
+    c->events->changed(c);
     return;
   }
   c->asked = true;
   outstanding++;
-  command_close_handed(c);
-  command_step(c); /* its deadline counts from here */
+  command_close_child_fds(c);
+  c->events->changed(c); /* its deadline counts from here */
 }
 
 static void read_answers(struct command *server) {
@@ -125,15 +136,15 @@ static void read_answers(struct command *server) {
   server->server = -1;
 }
 
-void server_close(struct command *c) {
+void fork_server_close(struct command *c) {
   if (c->server >= 0) read_answers(c);
   if (c->server >= 0) close(c->server);
   c->server = -1;
   if (!(c->launch->flags & SPAWN_FORKSERVER)) return;
-  for (struct command *client = agent.active; client; client = client->next) {
+  for (struct command *client = active_commands; client; client = client->next) {
     if (client->state != COMMAND_ASKED || client->via != c) continue;
     client->via = NULL; /* its own step says so */
-    client->look_at = agent.now_ms;
+    client->step_at = now_ms;
   }
 }
 
@@ -143,21 +154,21 @@ static void server_ready(struct source *source, uint32_t events) {
   (void)events;
   if (server->server >= 0) read_answers(server);
   if (server->server < 0) {
-    server_close(server);
+    fork_server_close(server);
     return;
   }
-  for (struct command *client = agent.active, *next; client; client = next) {
+  for (struct command *client = active_commands, *next; client; client = next) {
     next = client->next;
     if (client->state == COMMAND_ASKED && client->via == server && !client->asked)
-      server_ask(client);
+      fork_server_ask(client);
   }
 }
 
-int server_open(struct command *c, int *child) {
+int fork_server_open(struct command *c, int *child) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return errno;
   c->server = ends[0];
   *child = ends[1];
   c->server_source.ready = server_ready;
-  return agent_watch(c->server, &c->server_source, EPOLLIN | EPOLLOUT | EPOLLRDHUP) ? 0 : errno;
+  return watch_add(c->server, &c->server_source, EPOLLIN | EPOLLOUT | EPOLLRDHUP) ? 0 : errno;
 }

@@ -1,13 +1,13 @@
-/* How often the kernel has killed in our control group for want of memory. It says so nowhere else: the killed
+/* Counts how often the kernel has killed in our control group for want of memory. It says so nowhere else: the killed
  * process only looks as if somebody had sent it SIGKILL. */
 #define _GNU_SOURCE 1
+#include "oom.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "agent/agent.h"
 
 static int counter = -1;
 

@@ -1,9 +1,11 @@
 /*
- * Starting one process. vfork shares the agent's memory with the child until it executes, so the
+ * Starts one process. vfork shares the agent's memory with the child until it executes, so the
  * cost does not depend on anything's size, and the child can leave word of what went wrong in the
  * parent's variables. In return it may only make system calls.
  */
 #define _GNU_SOURCE 1
+#include "spawn.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -14,9 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
-
 extern char **environ;
+
+struct spawn_defaults spawn_defaults;
 
 static const char default_path[] = "/usr/local/bin:/usr/bin:/bin";
 static const char tag_variable[] = "RUNNER_COMMAND=";
@@ -27,10 +29,6 @@ static bool same_key(const char *a, const char *b, size_t length) {
   return *a == *b && strncmp(a, b, length) == 0 && (a[length] == '=' || a[length] == 0);
 }
 
-/*
- * The child's environment: RUNNER_COMMAND, then the agent's own variables changed as the launch
- * says. One allocation for the caller to free; all strings but the tag stay where they are.
- */
 char **spawn_environment(const struct launch *launch, const char *tag) {
   size_t inherited = 0, count = 0;
   if (!(launch->flags & SPAWN_CLEAR_ENV))
@@ -118,7 +116,7 @@ static void child(const struct launch *launch, const int fds[5], char **env, pid
   for (int i = 0; i < 5; i++)
     if (fds[i] >= 0 && dup2(fds[i], i) < 0) goto failed;
   failure->step = "setrlimit";
-  if (setrlimit(RLIMIT_NOFILE, &agent.files) < 0) goto failed;
+  if (setrlimit(RLIMIT_NOFILE, &spawn_defaults.files) < 0) goto failed;
   if (launch->memory) {
     struct rlimit memory = {launch->memory, launch->memory};
     if (setrlimit(RLIMIT_AS, &memory) < 0) goto failed;

@@ -1,12 +1,20 @@
-/* A command's pipes and sockets: bytes of the child into OUT frames, bytes of INPUT frames to it. */
+/* Carries bytes of the child into OUT frames, and bytes of INPUT frames to it. */
 #define _GNU_SOURCE 1
+#include "stream.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/wire/output.h"
+
+static bool unread; /* readable streams were left for the next turn */
+
+void streams_begin_turn(void) { unread = false; }
+
+bool streams_unread(void) { return unread; }
 
 static void stream_ready(struct source *source, uint32_t events) {
   struct stream *s = (struct stream *)source; /* its first member */
@@ -17,7 +25,7 @@ static void stream_ready(struct source *source, uint32_t events) {
     stream_read(s);
   }
   if (s->fd >= 0 && events & (EPOLLOUT | EPOLLERR)) stream_write(s);
-  command_step(s->command);
+  s->command->events->changed(s->command);
 }
 
 /* Makes the pipe or socket; *child is the child's end, the caller's to close. 0, or errno. */
@@ -38,7 +46,7 @@ int stream_open(struct command *c, int number, int *child) {
   s->fd = ends[0];
   *child = ends[1];
   s->source.ready = stream_ready;
-  if (fcntl(s->fd, F_SETFL, O_NONBLOCK) < 0 || !agent_watch(s->fd, &s->source, events)) {
+  if (fcntl(s->fd, F_SETFL, O_NONBLOCK) < 0 || !watch_add(s->fd, &s->source, events)) {
     int error = errno;
     close(*child);
     *child = -1;
@@ -68,25 +76,25 @@ void stream_read(struct stream *s) {
       return;
     }
     if (c->credit == 0) return;
-    if (budget == 0 || buffer_length(&agent.out) >= OUT_HIGH) {
-      agent.again = true;
+    if (budget == 0 || buffer_length(&output.buffer) >= OUTPUT_HIGH) {
+      unread = true;
       return;
     }
     size_t size = budget < c->credit ? budget : c->credit;
     if (s->limited && s->remaining < size) size = s->remaining;
-    size_t frame = frame_begin(&agent.out, AGENT_OUT, c->id);
-    put_u8(&agent.out, s->number);
-    ssize_t got = read(s->fd, buffer_reserve(&agent.out, size), size);
+    size_t frame = frame_begin(&output.buffer, AGENT_OUT, c->id);
+    put_u8(&output.buffer, s->number);
+    ssize_t got = read(s->fd, buffer_reserve(&output.buffer, size), size);
     if (got > 0) {
-      agent.out.end += (size_t)got;
-      frame_end(&agent.out, frame);
+      output.buffer.end += (size_t)got;
+      frame_end(&output.buffer, frame);
       c->credit -= (uint32_t)got;
       budget -= (size_t)got;
       if (s->limited) s->remaining -= (size_t)got;
       if ((size_t)got < size && !s->hangup) s->readable = false;
       continue;
     }
-    agent.out.end = agent.out.head + frame; /* take the empty frame back */
+    output.buffer.end = output.buffer.head + frame; /* take the empty frame back */
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN)
       s->readable = false;
@@ -98,10 +106,10 @@ void stream_read(struct stream *s) {
 
 static void grant(struct stream *s, size_t size) {
   if (size == 0) return;
-  size_t frame = frame_begin(&agent.out, AGENT_INPUT_CREDIT, s->command->id);
-  put_u8(&agent.out, s->number);
-  put_u32(&agent.out, (uint32_t)size);
-  frame_end(&agent.out, frame);
+  size_t frame = frame_begin(&output.buffer, AGENT_INPUT_CREDIT, s->command->id);
+  put_u8(&output.buffer, s->number);
+  put_u32(&output.buffer, (uint32_t)size);
+  frame_end(&output.buffer, frame);
 }
 
 static void end_input(struct stream *s) {
@@ -115,33 +123,33 @@ static void end_input(struct stream *s) {
 void stream_write(struct stream *s) {
   size_t granted = 0;
   if (s->command->state == COMMAND_QUEUED || s->command->state == COMMAND_ASKED) return;
-  while (buffer_length(&s->queue) > 0 && !s->deaf) {
+  while (buffer_length(&s->queue) > 0 && !s->input_closed) {
     ssize_t put =
         s->fd < 0 ? -1 : write(s->fd, s->queue.data + s->queue.head, buffer_length(&s->queue));
     if (put < 0 && s->fd >= 0 && errno == EINTR) continue;
     if (put < 0 && s->fd >= 0 && errno == EAGAIN) break;
     if (put < 0) {
-      s->deaf = true;
+      s->input_closed = true;
       break;
     }
     granted += (size_t)put;
     buffer_drop(&s->queue, (size_t)put);
   }
-  if (s->deaf) {
+  if (s->input_closed) {
     granted += buffer_length(&s->queue);
     buffer_drop(&s->queue, buffer_length(&s->queue));
     if (s->number == STREAM_STDIN) stream_close(s);
   }
   grant(s, granted);
-  if (s->closing && !s->deaf && buffer_length(&s->queue) == 0) {
-    s->deaf = true;
+  if (s->closing && !s->input_closed && buffer_length(&s->queue) == 0) {
+    s->input_closed = true;
     end_input(s);
   }
 }
 
 void stream_input(struct stream *s, struct slice bytes) {
   if (bytes.size > WINDOW - buffer_length(&s->queue)) {
-    agent_fail("INPUT beyond the window of %d bytes", WINDOW);
+    output_fail("INPUT beyond the window of %d bytes", WINDOW);
     return;
   }
   if (bytes.size == 0) s->closing = true;

@@ -1,9 +1,11 @@
 /*
- * Finding and killing processes. The agent is a subreaper, so whatever a command starts is always
+ * Finds and kills the processes of commands. The agent is a subreaper, so whatever a command starts is always
  * below the agent, however it daemonises. Whose it is: its session says so, else the nearest
  * ancestor that belongs to somebody, else RUNNER_COMMAND in its environment.
  */
 #define _GNU_SOURCE 1
+#include "tree.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/base/clock.h"
 
 enum { ENVIRON_MAX = 1 << 20, LEAK_TEXT_MAX = 2048, PATIENCE_MS = 5000 };
 
@@ -26,7 +28,7 @@ static int children_fd = -1;  /* our children; kernels may lack it */
 static struct process *found; /* the last snapshot, by pid */
 static size_t found_count, found_capacity;
 
-void tree_start(void) {
+void tree_begin(void) {
   char name[64];
   self = getpid();
   ssize_t size = readlink("/proc/self", name, sizeof name - 1);
@@ -107,7 +109,7 @@ static int compare(const void *a, const void *b) {
 
 /* Whose it was when it was sent a signal, perhaps while its parent still lived. */
 static struct command *owner_by_memory(const struct process *p) {
-  for (struct command *c = agent.active; c; c = c->next)
+  for (struct command *c = active_commands; c; c = c->next)
     for (size_t i = 0; i < c->seen_count; i++)
       if (c->seen[i].pid == p->pid && c->seen[i].start == p->start) return c;
   return NULL;
@@ -171,7 +173,7 @@ size_t tree_of(const struct command *c, struct process **list) {
   *list = NULL;
   for (size_t i = 0; i < found_count; i++) {
     struct process *p = &found[i];
-    bool killed = p->dying && !p->owner && (c->state == COMMAND_SWEEPING || c->strike_pause);
+    bool killed = p->dying && !p->owner && (c->state == COMMAND_SWEEPING || c->kill_pause);
     bool root = p->pid == c->pid && !c->reaped;
     if (!p->ours || p->dead || root || (p->owner != c && !killed)) continue;
     if (!*list) *list = must(malloc((found_count - i) * sizeof **list));
@@ -235,7 +237,7 @@ void tree_kill_all(void) {
   const struct timespec pause = {.tv_nsec = 2000000};
   int64_t until = monotonic_us() / 1000 + PATIENCE_MS;
   for (;;) {
-    for (struct command *c = agent.active; c; c = c->next)
+    for (struct command *c = active_commands; c; c = c->next)
       if (c->pid && !c->reaped) kill(-c->pid, SIGKILL);
     look();
     for (size_t i = 0; i < found_count; i++)

@@ -1,5 +1,5 @@
 /*
- * Files that tests leave behind: found by patterns, one folder a step, and sent as the host has
+ * Finds files that tests leave behind by patterns, one folder a step, and sends them as the host has
  * credit for them. No link is followed, and nothing but plain files is opened.
  */
 #define _GNU_SOURCE 1
@@ -16,9 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/base/clock.h"
+#include "agent/wire/output.h"
 #include "common/glob.h"
-#include "reuse.h"
+#include "manifest.h"
+#include "walk.h"
 
 enum { FOUND_BATCH = 16 << 10, STEP_US = 5000 };
 
@@ -64,7 +66,7 @@ static void drop(struct artifact *a) {
 }
 
 static void end(struct artifact *a, int error, const char *text) {
-  agent_done(a->id, error, text, strlen(text));
+  output_done(a->id, error, text, strlen(text));
   drop(a);
 }
 
@@ -119,9 +121,9 @@ static bool any(const struct artifact *a, bool (*test)(const char *, const char 
 
 static void send_batch(struct artifact *a) {
   if (buffer_length(&a->batch) == 0) return;
-  size_t frame = frame_begin(&agent.out, AGENT_FOUND, a->id);
-  put_bytes(&agent.out, a->batch.data, a->batch.end);
-  frame_end(&agent.out, frame);
+  size_t frame = frame_begin(&output.buffer, AGENT_FOUND, a->id);
+  put_bytes(&output.buffer, a->batch.data, a->batch.end);
+  frame_end(&output.buffer, frame);
   buffer_drop(&a->batch, buffer_length(&a->batch));
 }
 
@@ -204,16 +206,16 @@ static void step_get(struct artifact *a) {
   size_t size = OUT_MAX;
   if (size > a->credit) size = a->credit;
   if (size > a->left) size = (size_t)a->left;
-  size_t frame = frame_begin(&agent.out, AGENT_DATA, a->id);
-  ssize_t got = size == 0 ? 0 : read(a->root, buffer_reserve(&agent.out, size), size);
+  size_t frame = frame_begin(&output.buffer, AGENT_DATA, a->id);
+  ssize_t got = size == 0 ? 0 : read(a->root, buffer_reserve(&output.buffer, size), size);
   if (got > 0) {
-    agent.out.end += (size_t)got;
-    frame_end(&agent.out, frame);
+    output.buffer.end += (size_t)got;
+    frame_end(&output.buffer, frame);
     a->credit -= (uint32_t)got;
     a->left -= (uint64_t)got;
     if (a->left > 0) return;
   } else {
-    agent.out.end = agent.out.head + frame; /* take the empty frame back */
+    output.buffer.end = output.buffer.head + frame; /* take the empty frame back */
     if (got < 0 && errno == EINTR) return;
   }
   end(a, got < 0 ? errno : 0, ""); /* a file cut off meanwhile ends early, as any reader sees it */
@@ -230,7 +232,7 @@ bool artifact_turn(void) {
     uint32_t id = a->id;
     next = a->next;
     while (a && has_work(a)) {
-      if (agent.over || buffer_length(&agent.out) >= OUT_HIGH || monotonic_us() >= until) {
+      if (output.over || buffer_length(&output.buffer) >= OUTPUT_HIGH || monotonic_us() >= until) {
         more = true;
         break;
       }

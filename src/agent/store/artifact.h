@@ -1,4 +1,4 @@
-/* Files that tests leave behind: found by patterns (LIST), read (GET). See protocol.h. */
+/* Finds (LIST) and sends (GET) files that tests leave behind. See wire/protocol.h. */
 #ifndef RUNNER_AGENT_ARTIFACT_H
 #define RUNNER_AGENT_ARTIFACT_H
 

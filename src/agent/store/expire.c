@@ -1,5 +1,5 @@
 /*
- * What expires: PLACE/trees/KEY/N (place.h) that no agent holds the lock of and that was last taken
+ * Removes BASE/trees/KEY/N (folder_store.h) that no agent holds the lock of and that was last taken
  * long ago. It is renamed first, under its lock, so that nobody takes a half-removed folder for a
  * whole one; what is not removed in time is removed by the next agent.
  */
@@ -17,7 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/base/clock.h"
+#include "file.h"
 #include "folder_store.h"
 
 enum {
@@ -92,7 +93,7 @@ static void look_at(struct sweep *sweep, int trees, const char *name, void *more
 }
 
 static void run(struct sweep *sweep) {
-  sweep->trees = place_trees(sweep->path);
+  sweep->trees = store_trees(sweep->path);
   if (sweep->trees < 0) return;
   each(sweep->trees, look_at, sweep, NULL);
   close(sweep->trees);
@@ -113,7 +114,7 @@ static void run_bounded(int64_t tree_s) {
 }
 
 void expire_idle(void) {
-  if (place_used()) run_bounded(TREE_S);
+  if (store_is_used()) run_bounded(TREE_S);
 }
 
 void expire_for_room(int folder, uint64_t bytes) {

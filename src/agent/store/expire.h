@@ -1,4 +1,4 @@
-/* Synced folders that nobody has used for long are removed: their hosts would fill up. */
+/* Removes synced folders that have not been used for long: their hosts would fill up. */
 #ifndef RUNNER_AGENT_EXPIRE_H
 #define RUNNER_AGENT_EXPIRE_H
 

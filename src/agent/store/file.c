@@ -1,5 +1,7 @@
-/* Files in the sandbox: written in one step, and folders that go when the agent goes. */
+/* Writes files in one step, and removes folders when the agent goes. */
 #define _GNU_SOURCE 1
+#include "file.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,14 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/base/clock.h"
 
 int64_t file_remove_until;
 
 static char **folders;
 static size_t folder_count;
 
-/* Makes the folders above path. What cannot be made is left for the opening of the file to tell. */
 void file_make_parents(char *path) {
   for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
     *slash = 0;
@@ -26,7 +27,7 @@ void file_make_parents(char *path) {
   }
 }
 
-static int write_all(int fd, const char *bytes, size_t size) {
+int file_write(int fd, const char *bytes, size_t size) {
   while (size > 0) {
     ssize_t put = write(fd, bytes, size);
     if (put < 0 && errno == EINTR) continue;
@@ -37,7 +38,6 @@ static int write_all(int fd, const char *bytes, size_t size) {
   return 0;
 }
 
-/* Returns 0 or errno. Readers see the old file or the new one, never half of it. */
 int file_put(const struct put_frame *put) {
   static const char suffix[] = ".XXXXXX";
   char path[PATH_MAX], temporary[PATH_MAX + sizeof suffix];
@@ -48,7 +48,7 @@ int file_put(const struct put_frame *put) {
   snprintf(temporary, sizeof temporary, "%s%s", path, suffix);
   int fd = mkostemp(temporary, O_CLOEXEC);
   if (fd < 0) return errno;
-  int error = write_all(fd, put->bytes.bytes, put->bytes.size);
+  int error = file_write(fd, put->bytes.bytes, put->bytes.size);
   if (!error && fchmod(fd, put->mode & 07777) < 0) error = errno;
   if (close(fd) < 0 && !error) error = errno;
   if (!error && rename(temporary, path) < 0) error = errno;
@@ -56,7 +56,6 @@ int file_put(const struct put_frame *put) {
   return error;
 }
 
-/* Returns 0 or errno. */
 int file_mkdtemp(struct slice prefix, char path[static 4096]) {
   const char *root = getenv("TMPDIR");
   if (!root || !*root) root = "/tmp";
@@ -68,7 +67,6 @@ int file_mkdtemp(struct slice prefix, char path[static 4096]) {
   return 0;
 }
 
-/* Never follows a link, and opens up folders that tests have closed to themselves. */
 void file_remove_tree(int parent, const char *name) {
   if (file_remove_until && monotonic_us() > file_remove_until) return;
   if (unlinkat(parent, name, 0) == 0 || (errno != EISDIR && errno != EPERM && errno != EACCES))

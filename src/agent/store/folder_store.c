@@ -1,4 +1,4 @@
-/* Folders that stay from run to run: found, made, and locked against other agents. */
+/* Finds, makes and locks the folders that stay from run to run. */
 #define _GNU_SOURCE 1
 #include "folder_store.h"
 
@@ -11,13 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "file.h"
 
 enum { NUMBERS = 1000 };
 
 /* Locks of folders of ours, for as long as the agent lives: the tests run in them. */
 static struct held {
-  char *base; /* PLACE/trees/KEY */
+  char *base; /* BASE/trees/KEY */
   int number, lock;
   struct held *next;
 } * all_held;
@@ -49,7 +49,7 @@ static int make_private(char path[static PATH_MAX], const char *base, const char
 }
 
 /* The first of the usual places that can be ours: a cache if possible, else temporary. */
-static int open_place(char path[static PATH_MAX]) {
+static int open_base(char path[static PATH_MAX]) {
   char user[32], cache[PATH_MAX - 64];
   const char *home = getenv("HOME"), *temporary = getenv("TMPDIR");
   int fd = make_private(path, getenv("XDG_CACHE_HOME"), "/runner", true);
@@ -91,61 +91,61 @@ static bool is_there(int key, int number, int home) {
 }
 
 /* 0, EBUSY, ESTALE, or another errno. The lock's time says when the folder was last used. */
-static int take_lock(struct place *place, int key, const char *base, int number) {
-  if (place->own && find_held(base)) return 0; /* from an earlier sync of this agent */
-  int fd = openat(place->home, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), error = 0;
+static int take_lock(struct folder_store *store, int key, const char *base, int number) {
+  if (store->own && find_held(base)) return 0; /* from an earlier sync of this agent */
+  int fd = openat(store->home, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), error = 0;
   if (fd < 0) return errno;
   /* A file system without locks has one agent at a time, or bad luck. */
   if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
     error = EBUSY;
-  else if (!is_there(key, number, place->home))
+  else if (!is_there(key, number, store->home))
     error = ESTALE;
   if (error) {
     close(fd);
     return error;
   }
   futimens(fd, NULL);
-  if (place->own) {
+  if (store->own) {
     struct held *held = must(malloc(sizeof *held));
     *held = (struct held){must(strdup(base)), number, fd, all_held};
     all_held = held;
   } else {
-    place->lock = fd;
+    store->lock = fd;
   }
   return 0;
 }
 
-static int open_number(struct place *place, int key, const char *base, int number) {
+static int open_number(struct folder_store *store, int key, const char *base, int number) {
   char name[16];
   snprintf(name, sizeof name, "%d", number);
-  snprintf(place->path, sizeof place->path, "%s", base);
-  place->home = dup(key);
-  if (place->home < 0 || !descend(&place->home, place->path, name)) return errno;
-  int error = take_lock(place, key, base, number);
-  if (error || !place->own) return error;
-  mkdirat(place->home, "tree", 0755);
-  place->root = openat(place->home, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-  if (place->root < 0) error = errno;
-  size_t size = strlen(place->path); /* place_open has seen to the room */
-  snprintf(place->path + size, sizeof place->path - size, "/tree");
+  snprintf(store->path, sizeof store->path, "%s", base);
+  store->home = dup(key);
+  if (store->home < 0 || !descend(&store->home, store->path, name)) return errno;
+  int error = take_lock(store, key, base, number);
+  if (error || !store->own) return error;
+  mkdirat(store->home, "tree", 0755);
+  store->root = openat(store->home, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  if (store->root < 0) error = errno;
+  size_t size = strlen(store->path); /* store_open has seen to the room */
+  snprintf(store->path + size, sizeof store->path - size, "/tree");
   return error;
 }
 
-static int open_given(struct place *place, const char *folder) {
+static int open_given(struct folder_store *store, const char *folder) {
   if (strlen(folder) >= PATH_MAX - 1) return ENAMETOOLONG;
-  snprintf(place->path, PATH_MAX, "%s/", folder);
-  file_make_parents(place->path);
-  place->path[strlen(folder)] = 0;
-  place->root = open_folder(AT_FDCWD, folder);
-  return place->root < 0 ? errno : 0;
+  snprintf(store->path, PATH_MAX, "%s/", folder);
+  file_make_parents(store->path);
+  store->path[strlen(folder)] = 0;
+  store->root = open_folder(AT_FDCWD, folder);
+  return store->root < 0 ? errno : 0;
 }
 
-static int try_open(struct place *place, const char *key, const char *folder) {
+static int try_open(struct folder_store *store, const char *key, const char *folder) {
   char base[PATH_MAX] = "";
-  *place = (struct place){.home = -1, .root = -1, .lock = -1, .own = !*folder};
-  int fd = open_place(base);
+  *store = (struct folder_store){.home = -1, .root = -1, .lock = -1, .own = !*folder};
+  int fd = open_base(base);
   if (fd < 0) {
-    strcpy(place->path, "none of XDG_CACHE_HOME, ~/.cache, TMPDIR, /tmp and /var/tmp can be ours");
+    strcpy(store->path, "none of XDG_CACHE_HOME, ~/.cache, TMPDIR, /tmp and /var/tmp can be ours");
     return EACCES;
   }
   int error = EBUSY;
@@ -153,49 +153,49 @@ static int try_open(struct place *place, const char *key, const char *folder) {
     error = ENAMETOOLONG;
   else if (!descend(&fd, base, "trees") || !descend(&fd, base, key))
     error = errno;
-  snprintf(place->path, sizeof place->path, "%s", base);
-  const struct held *held = place->own ? find_held(base) : NULL;
-  int most = place->own && !held ? NUMBERS : 1;
+  snprintf(store->path, sizeof store->path, "%s", base);
+  const struct held *held = store->own ? find_held(base) : NULL;
+  int most = store->own && !held ? NUMBERS : 1;
   for (int number = 0; error == EBUSY && number < most; number++) {
-    place_close(place);
-    error = open_number(place, fd, base, held ? held->number : number);
+    store_close(store);
+    error = open_number(store, fd, base, held ? held->number : number);
   }
   if (fd >= 0) close(fd);
-  if (!error && !place->own) error = open_given(place, folder);
-  if (error) place_close(place);
+  if (!error && !store->own) error = open_given(store, folder);
+  if (error) store_close(store);
   return error;
 }
 
-int place_open(struct place *place, const char *key, const char *folder) {
-  int error = try_open(place, key, folder);
+int store_open(struct folder_store *store, const char *key, const char *folder) {
+  int error = try_open(store, key, folder);
   /* Somebody removed what was found to be idle, see expire.c. */
   for (int i = 0; i < 3 && (error == ESTALE || error == ENOENT); i++)
-    error = try_open(place, key, folder);
+    error = try_open(store, key, folder);
   return error;
 }
 
-int place_trees(char path[static PATH_MAX]) {
-  int fd = open_place(path);
+int store_trees(char path[static PATH_MAX]) {
+  int fd = open_base(path);
   if (fd >= 0 && strlen(path) < PATH_MAX - 64) descend(&fd, path, "trees");
   return fd;
 }
 
-bool place_used(void) { return all_held != NULL; }
+bool store_is_used(void) { return all_held != NULL; }
 
-void place_close(struct place *place) {
-  if (place->home >= 0) close(place->home);
-  if (place->root >= 0) close(place->root);
-  if (place->lock >= 0) close(place->lock);
-  place->home = place->root = place->lock = -1;
+void store_close(struct folder_store *store) {
+  if (store->home >= 0) close(store->home);
+  if (store->root >= 0) close(store->root);
+  if (store->lock >= 0) close(store->lock);
+  store->home = store->root = store->lock = -1;
 }
 
-int place_sibling(const struct place *place, int *number, int *tree) {
+int store_sibling(const struct folder_store *store, int *number, int *tree) {
   struct stat own, st;
-  if (!place->own || fstat(place->home, &own) < 0) return -1;
+  if (!store->own || fstat(store->home, &own) < 0) return -1;
   while (*number < NUMBERS) {
     char name[32];
     snprintf(name, sizeof name, "../%d", (*number)++);
-    int home = open_folder(place->home, name);
+    int home = open_folder(store->home, name);
     if (home < 0) continue; /* none so far, or it has expired */
     if (fstat(home, &st) == 0 && st.st_ino != own.st_ino) {
       *tree = open_folder(home, "tree");

@@ -1,4 +1,4 @@
-/* Manifests: decoded, found in, saved and loaded. The decoders trust nothing: they are fuzzed. */
+/* Decodes, searches, saves and loads manifests. The decoders trust nothing: they are fuzzed. */
 #define _GNU_SOURCE 1
 #include "manifest.h"
 
@@ -10,20 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/relative_path.h"
+
 enum { STATE_MAX = 128 << 20, ENTRY_MIN = 1 + 4 + 8 + 3 * 4 };
 
 static const char magic[] = "runner manifest 1\n";
-
-bool path_is_plain(const char *path) {
-  if (strlen(path) >= PATH_MAX - 64) return false; /* room for the folder and a suffix */
-  for (const char *part = path;; part++) {
-    size_t size = strcspn(part, "/");
-    if (size == 0 || size > NAME_MAX) return false;
-    if (part[0] == '.' && (size == 1 || (size == 2 && part[1] == '.'))) return false;
-    part += size;
-    if (!*part) return true;
-  }
-}
 
 /* The next str, copied behind *text and ended there; its length on the wire pays for the NUL. */
 static const char *keep(struct reader *r, char **text) {

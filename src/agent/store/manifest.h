@@ -1,5 +1,5 @@
 /*
- * A manifest: the files, links and folders that a synced folder shall hold, sorted by path. As it
+ * Describes the files, links and folders that a synced folder shall hold, sorted by path: as it
  * comes over the wire (protocol.h, ENTRIES), and as it is kept beside the folder between runs, with
  * a stamp of each file as the agent left it.
  */
@@ -31,9 +31,6 @@ struct manifest {
   size_t count;
   char *text; /* owns the strings */
 };
-
-/* Relative, without empty, "." and ".." parts, and not too long for the system. */
-bool path_is_plain(const char *path);
 
 /* NULL, or what is wrong with it. Every parent must be there, as a folder: nothing below a link. */
 const char *manifest_parse(const uint8_t *bytes, size_t size, struct manifest *m);

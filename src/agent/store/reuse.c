@@ -1,7 +1,7 @@
 /*
- * Walking below a folder without following links; and contents that were synced into another folder
- * of the same host. They are shared block by block where the file system can do that, else copied.
- * Never hard links: tests write into their files.
+ * Finds contents that were synced into another folder of the same host. They are shared block by
+ * block where the file system can do that, else copied. Never hard links: tests write into their
+ * files.
  */
 #define _GNU_SOURCE 1
 #include "reuse.h"
@@ -13,48 +13,14 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "walk.h"
+
 #define FICLONE _IOW(0x94, 9, int) /* linux/fs.h, which a libc without kernel headers lacks */
 
 enum {
   COPY_MAX = 32 << 20, /* a larger copy would keep the agent from its other duties */
   SIBLINGS = 16,
 };
-
-void walk_begin(struct walk *walk, int root) { *walk = (struct walk){.root = root, .parent = -1}; }
-
-int walk_parent(struct walk *walk, const char *path, const char **name) {
-  const char *slash = strrchr(path, '/');
-  *name = slash ? slash + 1 : path;
-  size_t size = slash ? (size_t)(slash - path) : 0;
-  if (walk->path && strlen(walk->path) == size && memcmp(walk->path, path, size) == 0)
-    return walk->parent;
-  walk_end(walk);
-  int fd = fcntl(walk->root, F_DUPFD_CLOEXEC, 5);
-  char *parts = must(strndup(path, size)), *at = parts, *part;
-  while (fd >= 0 && (part = strsep(&at, "/")) && *part) {
-    int below = openat(fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int error = errno;
-    close(fd);
-    errno = error;
-    fd = below;
-  }
-  free(parts);
-  if (fd < 0) return -1;
-  walk->path = must(strndup(path, size));
-  walk->parent = fd;
-  return fd;
-}
-
-void walk_forget(struct walk *walk) {
-  free(walk->path);
-  walk->path = NULL;
-}
-
-void walk_end(struct walk *walk) {
-  walk_forget(walk);
-  if (walk->parent >= 0) close(walk->parent);
-  walk->parent = -1;
-}
 
 struct known {
   const struct entry *entry;
@@ -86,10 +52,10 @@ static void add(struct reuse *reuse, int home, int tree) {
   qsort(s->by_hash, s->count, sizeof *s->by_hash, compare_hash);
 }
 
-static struct reuse *open_siblings(const struct place *place) {
+static struct reuse *open_siblings(const struct folder_store *store) {
   struct reuse *reuse = must(calloc(1, sizeof *reuse));
   int number = 0, home, tree;
-  while (reuse->count < SIBLINGS && (home = place_sibling(place, &number, &tree)) >= 0) {
+  while (reuse->count < SIBLINGS && (home = store_sibling(store, &number, &tree)) >= 0) {
     add(reuse, home, tree);
     close(home);
   }
@@ -104,8 +70,8 @@ static const struct entry *find(const struct sibling *s, const struct entry *e) 
   return found && found->entry->size == e->size ? found->entry : NULL;
 }
 
-bool reuse_has(struct reuse **reuse, const struct place *place, const struct entry *e) {
-  if (!*reuse) *reuse = open_siblings(place);
+bool reuse_has(struct reuse **reuse, const struct folder_store *store, const struct entry *e) {
+  if (!*reuse) *reuse = open_siblings(store);
   for (size_t i = 0; i < (*reuse)->count; i++)
     if (find(&(*reuse)->siblings[i], e)) return true;
   return false;

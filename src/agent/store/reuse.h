@@ -1,26 +1,13 @@
-/* Walking below a folder without following links, and contents that other folders already have. */
+/* Takes contents from other synced folders of the same host. */
 #ifndef RUNNER_AGENT_REUSE_H
 #define RUNNER_AGENT_REUSE_H
 
-#include "manifest.h"
 #include "folder_store.h"
-
-/* The way from a root (not owned) to the folder of the path that was last walked to. */
-struct walk {
-  int root, parent;
-  char *path; /* of parent; NULL: parent is not open */
-};
-
-void walk_begin(struct walk *walk, int root);
-/* The folder that holds the path, and the path's last part; -1 and errno (ENOTDIR, ELOOP: a part of
- * it is no folder). The descriptor is the walk's, and stays open until the walk goes elsewhere. */
-int walk_parent(struct walk *walk, const char *path, const char **name);
-void walk_forget(struct walk *walk); /* something in the way may have changed */
-void walk_end(struct walk *walk);
+#include "manifest.h"
 
 struct reuse;
 /* Makes *reuse from the other folders of the same key when it is NULL. */
-bool reuse_has(struct reuse **reuse, const struct place *place, const struct entry *e);
+bool reuse_has(struct reuse **reuse, const struct folder_store *store, const struct entry *e);
 /* Fills the empty file; false: it cannot, and the file may hold part of it. */
 bool reuse_copy(struct reuse *reuse, const struct entry *e, int file);
 void reuse_free(struct reuse *reuse);

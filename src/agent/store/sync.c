@@ -1,5 +1,5 @@
 /*
- * A synced folder: brought into the state that a manifest describes, with as few contents over the
+ * Brings a synced folder into the state that a manifest describes, with as few contents over the
  * wire as possible. In steps of one entry, so that a big tree does not keep the agent from its other
  * duties:
  *
@@ -9,7 +9,7 @@
  *   RECEIVING  the rest comes in order of the asking, each file hashed, and renamed when it is whole
  *
  * No step follows a link: every path is walked from the folder's descriptor, part by part. If the
- * host goes away in the middle, whole files stay, and the manifest on disk owns up to them.
+ * host goes away in the middle, whole files stay, and the manifest on disk records them.
  */
 #define _GNU_SOURCE 1
 #include "sync.h"
@@ -22,11 +22,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/base/clock.h"
+#include "agent/wire/output.h"
 #include "expire.h"
-#include "manifest.h"
-#include "folder_store.h"
 #include "reuse.h"
+#include "tree_write.h"
 
 enum {
   MANIFEST_MAX = 64 << 20,
@@ -37,75 +37,47 @@ enum {
 
 enum phase { LISTING, DELETING, CHECKING, RECEIVING, OVER };
 
-/* A file that is being written. */
-struct part {
-  int file, folder; /* -1: none; where its name is */
-  char name[32];
-};
-
 struct sync {
   struct sync *next;
   uint32_t id;
   enum phase phase;
-  struct place place;
-  bool known; /* the manifest is that of the last time */
+  struct tree_writer writer;
   struct buffer listing;
-  struct manifest wanted, earlier;
+  struct manifest wanted;
   bool changed; /* what is kept on disk no longer tells the truth */
   bool saved;   /* … and says so, should we not come to the end */
   size_t at;    /* next entry of the phase */
   uint32_t *needs;
   size_t need_count, need_room, told, received;
   struct reuse *reuse; /* contents in other folders; NULL until something is needed */
-  struct walk walk;
-  struct part part; /* of entry needs[received] */
+  struct part part;    /* of entry needs[received] */
   uint64_t left;
   struct sha256 hash;
-  uint32_t owed;
+  uint32_t credit_owed;
 };
 
 static struct sync *all;
-
-/* In a folder of ours, beside the tree; else beside the file that it will be. */
-static int begin_part(const struct sync *s, struct part *part, int parent) {
-  part->folder = fcntl(s->place.own ? s->place.home : parent, F_DUPFD_CLOEXEC, 5);
-  if (part->folder < 0) return errno;
-  part->file =
-      openat(part->folder, part->name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (part->file >= 0) return 0;
-  int error = errno;
-  close(part->folder);
-  part->folder = -1;
-  return error;
-}
-
-static void end_part(struct part *part, bool placed) {
-  if (part->file >= 0) close(part->file);
-  if (part->folder >= 0 && !placed) unlinkat(part->folder, part->name, 0);
-  if (part->folder >= 0) close(part->folder);
-  part->file = part->folder = -1;
-}
 
 /* What is there now is written down, but as no manifest that anybody sent: the next sync looks. */
 static int save_unfinished(struct sync *s) {
   if (s->saved) return 0;
   s->saved = true;
-  return manifest_save(s->place.home, &s->wanted, &s->earlier);
+  return manifest_save(s->writer.store.home, &s->wanted, &s->writer.earlier);
 }
 
 static void end(struct sync *s) {
-  end_part(&s->part, false);
+  part_end(&s->part, false);
   if (s->phase > LISTING && s->phase < OVER && s->changed) {
     s->saved = false;
     save_unfinished(s);
   }
   s->phase = OVER;
-  walk_end(&s->walk);
+  walk_end(&s->writer.walk);
   reuse_free(s->reuse);
-  place_close(&s->place);
+  store_close(&s->writer.store);
   buffer_free(&s->listing);
   manifest_free(&s->wanted);
-  manifest_free(&s->earlier);
+  manifest_free(&s->writer.earlier);
   free(s->needs);
   for (struct sync **link = &all; *link; link = &(*link)->next) {
     if (*link != s) continue;
@@ -116,14 +88,14 @@ static void end(struct sync *s) {
 }
 
 static void fail(struct sync *s, int error, const char *path) {
-  agent_done(s->id, error, path, strlen(path));
+  output_done(s->id, error, path, strlen(path));
   end(s);
 }
 
 /* Names the whole path: where it is decides how it can be mended. */
 static void fail_at(struct sync *s, int error, const struct entry *e) {
   char path[2 * PATH_MAX];
-  snprintf(path, sizeof path, "%s/%s", s->place.path, e->path);
+  snprintf(path, sizeof path, "%s/%s", s->writer.store.path, e->path);
   fail(s, error, path);
 }
 
@@ -135,11 +107,11 @@ static struct sync *find(uint32_t id) {
 
 /* NEED_LISTING, NEED_END, or the needs that the host has not been told of. */
 static void tell(struct sync *s, uint8_t what) {
-  size_t frame = frame_begin(&agent.out, AGENT_NEED, s->id);
-  put_u8(&agent.out, what);
+  size_t frame = frame_begin(&output.buffer, AGENT_NEED, s->id);
+  put_u8(&output.buffer, what);
   for (; what == NEED_FILES && s->told < s->need_count; s->told++)
-    put_u32(&agent.out, s->needs[s->told]);
-  frame_end(&agent.out, frame);
+    put_u32(&output.buffer, s->needs[s->told]);
+  frame_end(&output.buffer, frame);
 }
 
 static bool is_wanted(const struct sync *s, const struct entry *e) {
@@ -149,16 +121,16 @@ static bool is_wanted(const struct sync *s, const struct entry *e) {
 static void begin_work(struct sync *s) {
   uint64_t new_bytes = 0;
   s->phase = DELETING;
-  s->at = s->earlier.count;
-  for (size_t i = 0; i < s->wanted.count && !s->known; i++) {
-    const struct entry *old = manifest_find(&s->earlier, s->wanted.entries[i].path);
+  s->at = s->writer.earlier.count;
+  for (size_t i = 0; i < s->wanted.count && !s->writer.known; i++) {
+    const struct entry *old = manifest_find(&s->writer.earlier, s->wanted.entries[i].path);
     struct entry *e = &s->wanted.entries[i];
     if (old && old->kind == ENTRY_FILE && old->kind == e->kind && old->size == e->size &&
         memcmp(old->hash, e->hash, sizeof e->hash) == 0)
       e->stamp = old->stamp;
     if (e->stamp.inode == 0) new_bytes += e->size; /* never came, as far as is known */
   }
-  if (s->place.own && new_bytes > 0) expire_for_room(s->place.root, new_bytes);
+  if (s->writer.store.own && new_bytes > 0) expire_for_room(s->writer.store.root, new_bytes);
 }
 
 void sync_begin(uint32_t id, const struct sync_frame *frame) {
@@ -168,8 +140,8 @@ void sync_begin(uint32_t id, const struct sync_frame *frame) {
   s->part = (struct part){.file = -1, .folder = -1};
   s->next = all;
   all = s;
-  walk_begin(&s->walk, -1);
-  s->place = (struct place){.home = -1, .root = -1, .lock = -1};
+  walk_begin(&s->writer.walk, -1);
+  s->writer.store = (struct folder_store){.home = -1, .root = -1, .lock = -1};
   if (frame->folder.size >= sizeof folder) {
     fail(s, ENAMETOOLONG, "the folder");
     return;
@@ -178,20 +150,21 @@ void sync_begin(uint32_t id, const struct sync_frame *frame) {
   key[frame->key.size] = 0;
   memcpy(folder, frame->folder.bytes, frame->folder.size);
   folder[frame->folder.size] = 0;
-  int error = place_open(&s->place, key, folder);
+  int error = store_open(&s->writer.store, key, folder);
   if (error) {
     char path[PATH_MAX];
-    memcpy(path, s->place.path, sizeof path);
+    memcpy(path, s->writer.store.path, sizeof path);
     fail(s, error, path);
     return;
   }
-  walk_begin(&s->walk, s->place.root);
+  walk_begin(&s->writer.walk, s->writer.store.root);
   snprintf(s->part.name, sizeof s->part.name, ".runner-%.20s", key);
-  manifest_load(s->place.home, &s->earlier);
-  if (s->earlier.count > 0 && memcmp(s->earlier.digest, frame->digest, SHA256_SIZE) == 0) {
-    s->known = true;
-    s->wanted = s->earlier;
-    memset(&s->earlier, 0, sizeof s->earlier);
+  manifest_load(s->writer.store.home, &s->writer.earlier);
+  if (s->writer.earlier.count > 0 &&
+      memcmp(s->writer.earlier.digest, frame->digest, SHA256_SIZE) == 0) {
+    s->writer.known = true;
+    s->wanted = s->writer.earlier;
+    memset(&s->writer.earlier, 0, sizeof s->writer.earlier);
     begin_work(s);
   } else {
     s->changed = true;
@@ -215,7 +188,7 @@ const char *sync_entries(uint32_t id, struct slice bytes) {
   buffer_free(&s->listing);
   begin_work(s);
   int error = save_unfinished(s);
-  if (error) fail(s, error, s->place.path);
+  if (error) fail(s, error, s->writer.store.path);
   return NULL;
 }
 
@@ -226,85 +199,27 @@ static void step_delete(struct sync *s) {
     s->at = 0;
     return;
   }
-  const struct entry *e = &s->earlier.entries[--s->at];
+  const struct entry *e = &s->writer.earlier.entries[--s->at];
   if (is_wanted(s, e)) return;
   const char *name;
-  int parent = walk_parent(&s->walk, e->path, &name);
+  int parent = walk_parent(&s->writer.walk, e->path, &name);
   if (parent < 0) return; /* gone, or no longer a folder: nothing that we put there */
   if (e->kind != ENTRY_FOLDER) {
     unlinkat(parent, name, 0);
   } else {
     unlinkat(parent, name, AT_REMOVEDIR); /* stays when tests have put something in */
-    walk_forget(&s->walk);
+    walk_forget(&s->writer.walk);
   }
-}
-
-/* Makes way for an entry of another kind. In a folder of ours, whatever it is; else only what an
- * earlier manifest has put there. */
-static int clear(struct sync *s, int parent, const char *name, const struct entry *e, bool folder) {
-  if (!s->place.own && !s->known && !manifest_find(&s->earlier, e->path)) return EEXIST;
-  walk_forget(&s->walk); /* the descriptor itself stays open, see walk_parent */
-  if (!folder) return unlinkat(parent, name, 0) < 0 ? errno : 0;
-  if (unlinkat(parent, name, AT_REMOVEDIR) == 0) return 0;
-  if (!s->place.own) return errno;
-  file_remove_tree(parent, name);
-  return 0;
-}
-
-static int make_folder(struct sync *s, int parent, const char *name, const struct entry *e) {
-  struct stat st;
-  mode_t mode = e->mode | 0700; /* we have to get in again */
-  if (mkdirat(parent, name, mode) < 0) {
-    if (errno != EEXIST || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0) return errno;
-    if (!S_ISDIR(st.st_mode)) {
-      int error = clear(s, parent, name, e, false);
-      if (error) return error;
-      if (mkdirat(parent, name, mode) < 0) return errno;
-    } else if ((st.st_mode & 0777) == mode) {
-      return 0;
-    }
-  }
-  return fchmodat(parent, name, mode, 0) < 0 ? errno : 0;
-}
-
-static int make_link(struct sync *s, int parent, const char *name, const struct entry *e) {
-  char now[PATH_MAX];
-  struct stat st;
-  ssize_t size = readlinkat(parent, name, now, sizeof now);
-  if (size >= 0 && (size_t)size == strlen(e->target) && memcmp(now, e->target, (size_t)size) == 0)
-    return 0;
-  if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-    int error = clear(s, parent, name, e, S_ISDIR(st.st_mode));
-    if (error) return error;
-  }
-  return symlinkat(e->target, parent, name) < 0 ? errno : 0;
-}
-
-/* The whole file takes its place in one step. */
-static int place_part(struct sync *s, struct part *part, int parent, const char *name,
-                      struct entry *e) {
-  struct stat st, there;
-  int error = 0;
-  if (fchmod(part->file, e->mode) < 0) error = errno;
-  if (!error && fstatat(parent, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(there.st_mode))
-    error = clear(s, parent, name, e, true);
-  if (!error && renameat(part->folder, part->name, parent, name) < 0) error = errno;
-  if (error) return error;
-  if (fstat(part->file, &st) < 0) return errno; /* after the rename: it touches the ctime */
-  end_part(part, true);
-  e->stamp = stamp_of(&st);
-  s->changed = true;
-  return 0;
 }
 
 /* An empty file, or one whose contents another folder has. False: it has to be asked for. */
 static bool make_file(struct sync *s, int parent, const char *name, struct entry *e, int *error) {
   struct part part = {.file = -1, .folder = -1, .name = ".runner-made"};
-  if (e->size > 0 && !reuse_has(&s->reuse, &s->place, e)) return false;
-  *error = begin_part(s, &part, parent);
+  if (e->size > 0 && !reuse_has(&s->reuse, &s->writer.store, e)) return false;
+  *error = part_begin(&s->writer, &part, parent);
   bool made = !*error && (e->size == 0 || reuse_copy(s->reuse, e, part.file));
-  if (made) *error = place_part(s, &part, parent, name, e);
-  end_part(&part, false);
+  if (made) *error = part_place(&s->writer, &part, parent, name, e);
+  part_end(&part, false);
   return made || *error;
 }
 
@@ -337,10 +252,10 @@ static int check_file(struct sync *s, int parent, const char *name, struct entry
 
 static void finish(struct sync *s) {
   char path[PATH_MAX];
-  int error = s->changed ? manifest_save(s->place.home, &s->wanted, NULL) : 0;
-  memcpy(path, s->place.path, sizeof path);
+  int error = s->changed ? manifest_save(s->writer.store.home, &s->wanted, NULL) : 0;
+  memcpy(path, s->writer.store.path, sizeof path);
   s->phase = OVER;
-  agent_done(s->id, error, path, strlen(path));
+  output_done(s->id, error, path, strlen(path));
   end(s);
 }
 
@@ -355,39 +270,25 @@ static void step_check(struct sync *s) {
   size_t index = s->at++;
   struct entry *e = &s->wanted.entries[index];
   const char *name;
-  int parent = walk_parent(&s->walk, e->path, &name), error = 0;
+  int parent = walk_parent(&s->writer.walk, e->path, &name), error = 0;
   if (parent < 0)
     error = errno;
   else if (e->kind == ENTRY_FOLDER)
-    error = make_folder(s, parent, name, e);
+    error = tree_make_folder(&s->writer, parent, name, e);
   else if (e->kind == ENTRY_LINK)
-    error = make_link(s, parent, name, e);
+    error = tree_make_link(&s->writer, parent, name, e);
   else
     error = check_file(s, parent, name, e, index);
   if (error) fail_at(s, error, e);
 }
 
-/* Zeros are left out: what is sparse on the host stays so. */
-static int write_all(int fd, struct slice bytes) {
-  bool zeros = bytes.bytes[0] == 0 && memcmp(bytes.bytes, bytes.bytes + 1, bytes.size - 1) == 0;
-  if (zeros) return lseek(fd, (off_t)bytes.size, SEEK_CUR) < 0 ? errno : 0;
-  while (bytes.size > 0) {
-    ssize_t put = write(fd, bytes.bytes, bytes.size);
-    if (put < 0 && errno != EINTR) return errno;
-    if (put < 0) continue;
-    bytes.bytes += put;
-    bytes.size -= (size_t)put;
-  }
-  return 0;
-}
-
 static void give_credit(struct sync *s, size_t size) {
-  s->owed += (uint32_t)size;
-  if (s->owed < CREDIT_BATCH) return;
-  size_t frame = frame_begin(&agent.out, AGENT_TAKEN, s->id);
-  put_u32(&agent.out, s->owed);
-  frame_end(&agent.out, frame);
-  s->owed = 0;
+  s->credit_owed += (uint32_t)size;
+  if (s->credit_owed < CREDIT_BATCH) return;
+  size_t frame = frame_begin(&output.buffer, AGENT_TAKEN, s->id);
+  put_u32(&output.buffer, s->credit_owed);
+  frame_end(&output.buffer, frame);
+  s->credit_owed = 0;
 }
 
 const char *sync_chunk(uint32_t id, uint32_t index, struct slice bytes) {
@@ -399,15 +300,15 @@ const char *sync_chunk(uint32_t id, uint32_t index, struct slice bytes) {
   struct entry *e = &s->wanted.entries[index];
   uint8_t digest[SHA256_SIZE];
   const char *name;
-  int parent = walk_parent(&s->walk, e->path, &name), error = 0;
+  int parent = walk_parent(&s->writer.walk, e->path, &name), error = 0;
   if (parent < 0) error = errno;
   if (!error && s->part.file < 0) {
-    error = begin_part(s, &s->part, parent);
+    error = part_begin(&s->writer, &s->part, parent);
     s->left = e->size;
     sha256_begin(&s->hash);
   }
   if (bytes.size > s->left && !error) return "a CHUNK beyond the end of its file";
-  if (!error) error = write_all(s->part.file, bytes);
+  if (!error) error = part_write(&s->part, bytes);
   if (error) {
     fail_at(s, error, e);
     return NULL;
@@ -422,7 +323,8 @@ const char *sync_chunk(uint32_t id, uint32_t index, struct slice bytes) {
   else if (ftruncate(s->part.file, (off_t)e->size) < 0)
     error = errno;
   else
-    error = place_part(s, &s->part, parent, name, e);
+    error = part_place(&s->writer, &s->part, parent, name, e);
+  if (!error) s->changed = true;
   if (error) {
     fail_at(s, error, e);
   } else if (++s->received == s->need_count && s->phase == RECEIVING) {
@@ -433,7 +335,7 @@ const char *sync_chunk(uint32_t id, uint32_t index, struct slice bytes) {
 
 bool sync_stop(uint32_t id) {
   struct sync *s = find(id);
-  if (s) fail(s, ECANCELED, s->place.path);
+  if (s) fail(s, ECANCELED, s->writer.store.path);
   return s != NULL;
 }
 
@@ -453,7 +355,8 @@ bool sync_turn(void) {
       s = s->next;
       continue;
     }
-    if (agent.over || buffer_length(&agent.out) >= OUT_HIGH || monotonic_us() >= until) return true;
+    if (output.over || buffer_length(&output.buffer) >= OUTPUT_HIGH || monotonic_us() >= until)
+      return true;
     for (int i = 0; i < 16 && s && (s->phase == DELETING || s->phase == CHECKING); i++) {
       step(s);
       s = find(id); /* it may have come to its end */

@@ -1,4 +1,4 @@
-/* Folders that the host keeps in step with its own: see sync.c and, for the frames, protocol.h. */
+/* Keeps folders in step with those of the host: see sync.c and, for the frames, wire/protocol.h. */
 #ifndef RUNNER_AGENT_SYNC_H
 #define RUNNER_AGENT_SYNC_H
 

@@ -1,4 +1,4 @@
-/* Byte buffers and the frame codec. The decoders trust nothing: this is what gets fuzzed. */
+/* Encodes and decodes frames. The decoders trust nothing: this is what gets fuzzed. */
 #include "frame.h"
 
 #include <signal.h>
@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "common/glob.h"
-#include "agent/store/manifest.h"
+#include "common/relative_path.h"
 
 void *must(void *allocated) {
   static const char message[] = "agent: out of memory\n";

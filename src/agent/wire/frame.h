@@ -1,4 +1,4 @@
-/* Frames and the byte buffers they are written to and read from. Nothing here does I/O. */
+/* Encodes frames into byte buffers, and decodes them. Nothing here does I/O. */
 #ifndef RUNNER_AGENT_FRAME_H
 #define RUNNER_AGENT_FRAME_H
 

@@ -1,5 +1,5 @@
 /*
- * The wire protocol between the runner (the host) and its agent: the one description of it.
+ * Describes the wire protocol between the runner (the host) and its agent, in this place alone.
  *
  * Two byte streams, one each way, carry frames. All integers are little-endian.
  *
