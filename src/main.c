@@ -1,11 +1,11 @@
-/* The command line: everything it does is in the library (runner.h); the agent needs no Lua and starts at once. */
+/* Starts the command line, which is in the library (host/runner.h), or the agent, which needs no Lua and starts at once. */
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "agent/agent.h"
-#include "runner.h"
+#include "host/runner.h"
 
 /* A caller may have closed 0, 1 or 2 (`runner >&-`): the first file that we open must not become one of them. */
 static void open_missing_descriptors(void) {

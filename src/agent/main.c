@@ -1,4 +1,4 @@
-/* The agent as a program of its own, for sandboxes that have no runner. */
-int agent_main(int argc, char **argv);
+/* Starts the agent as a program of its own, for sandboxes that have no runner. */
+#include "agent.h"
 
 int main(int argc, char **argv) { return agent_main(argc, argv); }

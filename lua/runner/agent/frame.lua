@@ -1,4 +1,4 @@
---- The codec of the wire protocol between host and agent; src/agent/protocol.h describes it. Pure: strings in, tables
+--- The codec of the wire protocol between host and agent; src/agent/wire/protocol.h describes it. Pure: strings in, tables
 --- out. What comes from a sandbox is hostile: nothing here trusts a length or a count.
 
 local M = {}

@@ -1,5 +1,5 @@
 ---@meta
---- runner.core.ssh, src/ssh.c: steps of an SSH session, none of which waits. With code "EAGAIN" a fourth value says
+--- runner.core.ssh, src/bindings/ssh.c: steps of an SSH session, none of which waits. With code "EAGAIN" a fourth value says
 --- what to wait for ("r" or "w"); then the same call with the same arguments must follow; with "w", before any other.
 
 ---@class runner.core.ssh

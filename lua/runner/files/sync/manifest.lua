@@ -1,5 +1,5 @@
 --- What a sandbox's folder shall hold: the entries of some trees, hashed, sorted, and in the form that the agent reads
---- (src/agent/protocol.h, ENTRIES).
+--- (src/agent/wire/protocol.h, ENTRIES).
 
 local uv = require("luv")
 local cache = require("runner.files.sync.cache")
