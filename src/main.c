@@ -1,4 +1,4 @@
-/* Starts the command line, which is in the library (host/runner.h), or the agent, which needs no Lua and starts at once. */
+/* Starts the command line, which is in the library (host/runner.h), or the agent, which needs no Lua. */
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>

@@ -17,11 +17,12 @@ STATES = {"pass": "passed", "fail": "failed", "skip": "skipped"}
 
 NAMES = ["TestA", "TestB", "Test", "Test_x", "Test1", "TestÜnicode", "TestA1", "TestAA", "TestLonger_name", "TestZ",
          "TestRun", "TestPASS", "TestMainly", "Test\u65e5\u672c"]
-SUBNAMES = ["a", "b", "a", "", "with space", "a/b", "sla/sh/es", "#01", "a#01", "ünï", "x (0.00s)", "quo\\\"te", "TestA",
-            "new\\nline", "tab\\t", "PASS", "very_" + "long_" * 20]
+SUBNAMES = ["a", "b", "a", "", "with space", "a/b", "sla/sh/es", "#01", "a#01", "ünï", "x (0.00s)", "quo\\\"te",
+            "TestA", "new\\nline", "tab\\t", "PASS", "very_" + "long_" * 20]
 OUTPUTS = ["said\\n", "no newline", "--- PASS: TestA (0.00s)\\n", "--- FAIL: TestA (0.00s)\\n", "=== RUN   TestB\\n",
-           "PASS\\n", "FAIL\\n", "ok  \\texample.com/m\\t0.1s\\n", "\\x16", "\\x16 mark", "    indented --- SKIP: a\\n", "\\r\\n",
-           "panic: not one\\n", "\\xff\\x00\\x1b[31m", "FAIL\\texample.com/m\\t0.1s\\n", "?   \\tm\\t[no test files]\\n", "\\n\\n"]
+           "PASS\\n", "FAIL\\n", "ok  \\texample.com/m\\t0.1s\\n", "\\x16", "\\x16 mark", "    indented --- SKIP: a\\n",
+           "\\r\\n", "panic: not one\\n", "\\xff\\x00\\x1b[31m", "FAIL\\texample.com/m\\t0.1s\\n",
+           "?   \\tm\\t[no test files]\\n", "\\n\\n"]
 MESSAGES = ["oops", "two\\nlines", "", "got 1\\nwant 2", "--- FAIL: TestB (0.00s)"]
 
 
@@ -117,12 +118,14 @@ class Writer:
             elif kind == "helper":
                 lines.append("func() { %s.Helper(); %s.Log(\"from a helper\") }()" % (t, t))
             elif kind == "parent":
-                lines.append("%s.%s" % (parent, rng.choice(["Fail()", "FailNow()", "SkipNow()", 'Error("of the parent")'])))
+                call = rng.choice(["Fail()", "FailNow()", "SkipNow()", 'Error("of the parent")'])
+                lines.append("%s.%s" % (parent, call))
             elif kind == "temp":
                 lines.append("_ = %s.TempDir()" % t)
             else:  # another goroutine says how it went
-                lines.append("{\ndone := make(chan bool)\ngo func() { defer close(done); %s }()\n<-done\n}" % rng.choice([
-                    "%s.Error(\"elsewhere\")" % t, "%s.Log(\"elsewhere\")" % t, "%s.FailNow()" % t, "%s.SkipNow()" % t]))
+                call = rng.choice(["Error(\"elsewhere\")", "Log(\"elsewhere\")", "FailNow()", "SkipNow()"])
+                lines.append("{\ndone := make(chan bool)\ngo func() { defer close(done); %s.%s }()\n<-done\n}"
+                             % (t, call))
         return "\n".join(lines)
 
     def maybe(self, statement):
@@ -131,7 +134,8 @@ class Writer:
 
     def test(self, name):
         shape = self.pick({"func %s(t *testing.T) {\n%s\n}\n": 8, "/* odd */ func %s(t *testing.T) {\n%s\n}\n": 1,
-                           "func\n%s(\n\tt *testing.T) {\n%s\n}\n": 1, "var _ = 0; func %s(t *testing.T) {\n%s\n}\n": 0.5})
+                           "func\n%s(\n\tt *testing.T) {\n%s\n}\n": 1,
+                           "var _ = 0; func %s(t *testing.T) {\n%s\n}\n": 0.5})
         return shape % (name, self.body(0))
 
     def example(self, suffix):
@@ -157,8 +161,8 @@ class Writer:
     def main(self):
         self.use("os")
         noise = self.output() if self.chance(0.6) else ""
-        kind = self.pick({"plain": 5, "returns": 2, "after": 1, "before": 0.5, "well": 0.5, "swallows": 0.5, "twice": 0.7,
-                          "panics": 0.4, "lists": 0.8, "parallel": 0.5, "leaves": 0.4})
+        kind = self.pick({"plain": 5, "returns": 2, "after": 1, "before": 0.5, "well": 0.5, "swallows": 0.5,
+                          "twice": 0.7, "panics": 0.4, "lists": 0.8, "parallel": 0.5, "leaves": 0.4})
         body = {
             "plain": "os.Exit(m.Run())",
             "returns": "m.Run()",
@@ -181,11 +185,12 @@ class Writer:
     hides = repeats = False
 
     def source(self, clause, parts, first):
-        used = sorted(p for p in self.imports if p == "testing" or re.search(r"\b%s\." % p.split("/")[-1], "\n".join(parts)))
+        code = "\n".join(parts)
+        used = sorted(p for p in self.imports if p == "testing" or re.search(r"\b%s\." % p.split("/")[-1], code))
         if not any("testing." in part for part in parts):
             used = [p for p in used if p != "testing"]
         return "package %s\n\nimport (\n%s)\n\n%s%s" % (
-            clause, "".join('"%s"\n' % p for p in used), "var os_args = []string{}\n\n" if first else "", "\n".join(parts))
+            clause, "".join('"%s"\n' % p for p in used), "var os_args = []string{}\n\n" if first else "", code)
 
 
 def generate(rng, version):
@@ -228,7 +233,8 @@ def generate(rng, version):
                 notes[key].add(path)
     files["runner.lua"] = (
         'local go = require "frameworks.go"\n'
-        'return { max_parallel = %d, history = false, test_timeout = "60s", framework = go { go = "%s", isolation = "%s" } }\n'
+        'return { max_parallel = %d, history = false, test_timeout = "60s",\n'
+        '  framework = go { go = "%s", isolation = "%s" } }\n'
         % (rng.choice([1, 2, 3]), GO, rng.choice(["batch", "batch", "batch", "test"])))
     return Project(files, notes)
 
@@ -255,8 +261,8 @@ def read(output):
 
 def listed(folder, project):
     """The tests of each package as go has them, by its generated main program."""
-    code, said = execute([GO, "list", "-test", "-e", "-f", "{{if .ForTest}}{{else}}{{.ImportPath}}\t{{range .GoFiles}}{{.}}\t{{end}}{{end}}",
-                          "./..."], folder, ENV)
+    shown = "{{if .ForTest}}{{else}}{{.ImportPath}}\t{{range .GoFiles}}{{.}}\t{{end}}{{end}}"
+    code, said = execute([GO, "list", "-test", "-e", "-f", shown, "./..."], folder, ENV)
     found = {}
     for line in said.split("\n"):
         parts = line.split("\t")
@@ -287,7 +293,8 @@ def own(folder, version, project):
     for package, names in listed(folder, project).items():
         if "[build failed]" in output and packages.get(package) == "fail" and not any(
                 key[0] == package for key in began) and re.search(
-                    r'"Package":"%s","Output":"FAIL\\t%s \[build failed\]' % (re.escape(package), re.escape(package)), output):
+                    r'"Package":"%s","Output":"FAIL\\t%s \[build failed\]'
+                    % (re.escape(package), re.escape(package)), output):
             continue
         for name in names:
             states = ends.get((package, name))

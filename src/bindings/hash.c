@@ -1,5 +1,5 @@
-/* runner.core.hash: hashes strings and files with SHA-256. A hash is a userdata that may own one file descriptor; files are read
- * in steps, so that a big one does not keep the loop waiting. */
+/* runner.core.hash: hashes strings and files with SHA-256. A hash is a userdata that may own one file descriptor; files
+ * are read in steps, so that a big one does not keep the loop waiting. */
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>

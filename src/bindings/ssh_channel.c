@@ -1,5 +1,5 @@
-/* runner.core.ssh: takes one step at a time of a channel. A channel belongs to libssh2's session and keeps ours alive by
- * user value; closing a session frees its channels too, so a channel asks its session before it touches anything. */
+/* runner.core.ssh: takes one step at a time of a channel. A channel belongs to libssh2's session and keeps ours
+ * alive by user value; closing a session frees its channels too, so a channel asks its session first. */
 #include "ssh_channel.h"
 
 #include <lauxlib.h>

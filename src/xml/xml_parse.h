@@ -1,4 +1,5 @@
-/* Turns bytes of XML into a queue of records: libxml2's push parser without Lua. bindings/xml.c makes Lua values of them.
+/* Turns bytes of XML into a queue of records: libxml2's push parser without Lua. bindings/xml.c makes Lua values of
+ * them.
  *
  * The parser owns everything it points to; names in records belong to its dictionary and live as long as it does. */
 #ifndef RUNNER_XML_PARSE_H

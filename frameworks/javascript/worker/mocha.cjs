@@ -96,7 +96,9 @@ class Follower {
     } else if (which === 'each' || when === 'after') {
       this.outside.push(result)
     }
-    if (which === 'each' || when === 'before') this.hooks.push({ suite: hook.parent, result, is_told: which === 'each' })
+    if (which === 'each' || when === 'before') {
+      this.hooks.push({ suite: hook.parent, result, is_told: which === 'each' })
+    }
   }
 
   /// Tests that a hook has kept from running share its fate. Returns the errors that are no test's.

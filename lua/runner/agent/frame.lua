@@ -1,5 +1,5 @@
---- The codec of the wire protocol between host and agent; src/agent/wire/protocol.h describes it. Pure: strings in, tables
---- out. What comes from a sandbox is hostile: nothing here trusts a length or a count.
+--- The codec of the wire protocol between host and agent; src/agent/wire/protocol.h describes it. Pure:
+--- strings in, tables out. What comes from a sandbox is hostile: nothing here trusts a length or a count.
 
 local M = {}
 

@@ -1,6 +1,7 @@
 ---@meta
---- runner.core.ssh, src/bindings/ssh.c: steps of an SSH session, none of which waits. With code "EAGAIN" a fourth value says
---- what to wait for ("r" or "w"); then the same call with the same arguments must follow; with "w", before any other.
+--- runner.core.ssh, src/bindings/ssh.c: steps of an SSH session, none of which waits. With code "EAGAIN"
+--- a fourth value says what to wait for ("r" or "w"); then the same call with the same
+--- arguments must follow; with "w", before any other.
 
 ---@class runner.core.ssh
 ---@field version string of libssh2

@@ -1,6 +1,6 @@
 --- Verdicts where the frameworks themselves tell them in odd ways: hooks that fail after a test, tests at the same time
---- or of the same name, tests tried again, suites in suites. Each result belongs to the test that it names, and no failure
---- that a framework tells of leaves exit code 0.
+--- or of the same name, tests tried again, suites in suites. Each result belongs to the test that it names, and no
+--- failure that a framework tells of leaves exit code 0.
 
 local async = require("spec.support.async")
 local finished = require("spec.support.finished_run")

@@ -10,8 +10,8 @@ int file_put(
 int file_mkdtemp(struct slice prefix, char path[static 4096]); /* goes with file_remove_folders */
 int file_write(int fd, const char *bytes, size_t size);        /* all of it */
 
-/* Makes the folders above path, which is changed only meanwhile. What cannot be made is left for the opening of the file
- * to tell. */
+/* Makes the folders above path, which is changed only meanwhile. What cannot be made is left for the opening of
+ * the file to tell. */
 void file_make_parents(char *path);
 
 void file_remove_folders(void);

@@ -2,8 +2,8 @@
 ---
 --- Everything that happens on a session is a job: `job:step()` makes calls into the session and says how they ended;
 --- `job:fail(message, code)` tells it that the link is gone. Jobs take turns, under the two rules of libssh2:
----  - While a packet is half sent, only the step that began it may touch the session ("w"; see src/bindings/ssh.c). That job is
----    pinned, and nothing but room in the socket is waited for.
+---  - While a packet is half sent, only the step that began it may touch the session ("w"; see src/bindings/ssh.c).
+---    That job is pinned, and nothing but room in the socket is waited for.
 ---  - Any step may take somebody else's data out of the socket, where no poll sees it again. So the jobs take turns
 ---    until a whole round moved nothing and took nothing from the socket; only then is the socket waited for.
 
