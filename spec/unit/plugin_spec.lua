@@ -78,7 +78,7 @@ describe("plugin", function()
       { "string", nil, "option x: missing: expected a string" },
     }
     for _, case in ipairs(cases) do
-      it(("%s and %s"):format(case[1], tostring(case[2])), function()
+      it(("%s and %s: %s"):format(case[1], type(case[2]), case[3]), function()
         assert.matches(case[3], (raised("plugin", framework({ x = case[1] }), { x = case[2] })))
       end)
     end
