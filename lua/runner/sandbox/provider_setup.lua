@@ -2,6 +2,7 @@
 --- whatever happened.
 
 local errors = require("runner.base.errors")
+local plugin_context = require("runner.plugin.context")
 local task = require("runner.base.task")
 
 local M = {}
@@ -21,7 +22,7 @@ function M.new(run)
 end
 
 local function context(run)
-  return { run_id = run.id, dir = run.settings.dir, settings = run.settings, log = run.log }
+  return plugin_context.new({ run_id = run.id, dir = run.settings.dir, settings = run.settings, log = run.log })
 end
 
 --- What the provider's `prepare` returned. The first sandbox that asks prepares, the others wait for it. A failure is
