@@ -4,25 +4,15 @@
 local cjson = require("cjson.safe")
 local errors = require("runner.base.errors")
 local outcome = require("runner.base.outcome")
+local schema = require("runner.results.event_schema")
 
 local M = {}
 
 local json = cjson.new()
-
---- Of the fields that a fold reckons with, where an event has them.
-local TYPES = {
-  id = "string", group = "string", sandbox = "string", status = "string", log = "string", time = "number",
-  duration = "number", attempt = "number",
-}
+json.decode_invalid_numbers(false)
 
 local function decode(line)
-  local event = json.decode(line)
-  if type(event) ~= "table" or type(event.event) ~= "string" then return nil end
-  for name, wanted in pairs(TYPES) do
-    local value = event[name]
-    if value ~= nil and type(value) ~= wanted then return nil end
-  end
-  return event
+  return schema.admit((json.decode(line)))
 end
 
 --- The events of a log in order. A last line that was cut off, and lines that are no events, are
@@ -187,11 +177,11 @@ local function apply(state, event, offset)
     state.tests[#state.tests + 1] = test
   elseif kind == "attempt_finished" and test then
     test.attempts[#test.attempts + 1] = {
-      attempt = event.attempt, status = event.status, duration = event.duration,
+      attempt = event.attempt or #test.attempts + 1, status = event.status, duration = event.duration or 0,
       message = event.message, sandbox = event.sandbox, log = event.log, offset = offset,
     }
   elseif kind == "test_finished" and test then
-    test.status, test.duration, test.reason = event.status, event.duration, event.reason
+    test.status, test.duration, test.reason = event.status, event.duration or 0, event.reason
     test.quarantine = event.quarantine
   end
 end

@@ -119,7 +119,7 @@ describe("events", function()
 
   it("leaves out what JSON cannot hold", async(function()
     local bus = open({})
-    local loop = { event = "attempt_finished", id = "t", f = print, n = 0 / 0,
+    local loop = { event = "attempt_finished", id = "t", status = "failed", f = print, n = 0 / 0,
       sparse = { [1] = 1, [1000] = 2 } }
     loop.loop = loop
     loop[true] = 1

@@ -30,7 +30,7 @@ function M.leaks(style, leaks)
   local lines = {}
   for _, leak in ipairs(leaks or {}) do
     lines[#lines + 1] = ("left running: %s (pid %s)"):format(
-      text.escape(tostring(leak.command or "?")), tostring(leak.pid))
+      text.escape(tostring(leak.command or "?")), tostring(math.tointeger(leak.pid) or "?"))
   end
   return M.block(style, nil, table.concat(lines, "\n"))
 end

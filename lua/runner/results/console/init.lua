@@ -146,7 +146,7 @@ end
 
 ---@param id string
 ---@return string
-function Console:name(id)
+function Console:display_name(id)
   local group = self.groups and self.groups[id]
   local name = self:plain_name(id)
   return group and self.style:paint("blue", group) .. name:sub(#group + 1) or name
@@ -171,7 +171,7 @@ function Console:line(word, colour, duration, id, options)
   options = options or {}
   return ("%s %s %s %s%s\n"):format(self.style:status(colour, word),
     options.over and ("[>%7.3fs]"):format(duration or 0) or vocabulary.duration(duration),
-    self:_counter(options.blank), self:name(id),
+    self:_counter(options.blank), self:display_name(id),
     options.note and (" (%s)"):format(options.note) or "")
 end
 

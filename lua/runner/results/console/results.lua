@@ -72,7 +72,7 @@ local function tell_failure(console, event, last)
   list[list.count] = {
     word = quarantine and "QUARANTINED" or vocabulary.word(event.status), colour = colour,
     duration = event.duration, id = event.id, rerun = true,
-    name = console:name(event.id) .. (note and (" (%s)"):format(note) or ""),
+    name = console:display_name(event.id) .. (note and (" (%s)"):format(note) or ""),
     message = last and text.first_line(text.shorten(text.repair(last.message or ""), 1000)),
   }
 end
@@ -89,7 +89,7 @@ local function note_not_run(console, event, status)
     groups[#groups + 1] = group
   end
   group.count = group.count + 1
-  if group.count <= names_told then group.names[group.count] = console:name(event.id) end
+  if group.count <= names_told then group.names[group.count] = console:display_name(event.id) end
 end
 
 local function tell_skip(console, event, last)
@@ -119,9 +119,9 @@ local function tell_pass(console, event, last)
   end
   if event.status == "flaky" then
     table.insert(console.state.flaky, {
-      word = ("FLAKY %d/%d"):format(event.attempts, event.max_attempts or event.attempts),
+      word = ("FLAKY %d/%d"):format(event.attempts or 1, event.max_attempts or event.attempts or 1),
       colour = "yellow", duration = event.duration, id = event.id,
-      name = console:name(event.id)
+      name = console:display_name(event.id)
         .. (event.quarantine and (" (%s)"):format(vocabulary.quarantined(event.quarantine)) or ""),
     })
   end
@@ -146,7 +146,7 @@ local function rank(console, event)
   if place > slowest_told then return end
   table.insert(list, place, {
     word = "Slowest", colour = "blue", duration = duration, id = event.id,
-    name = console:name(event.id),
+    name = console:display_name(event.id),
   })
   list[slowest_told + 1] = nil
 end
