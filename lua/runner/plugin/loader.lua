@@ -31,7 +31,53 @@ M.PUBLIC = {
   ["runner.framework.told"] = "runner.worker.reporting_tool",
 }
 
+--- Names of 0.1.0 that plug-ins may have found by reading ours. They still lead somewhere; they were never promised.
+M.MOVED = {
+  ["runner.base64"] = "runner.base.base64",
+  ["runner.bootstrap"] = "runner.agent.deploy",
+  ["runner.context"] = "runner.plugin.context",
+  ["runner.framework.build"] = "runner.worker.build_command",
+  ["runner.framework.cache"] = "runner.worker.list_cache",
+  ["runner.framework.channel"] = "runner.worker.channel",
+  ["runner.framework.find"] = "runner.worker.find",
+  ["runner.framework.gate"] = "runner.worker.rw_gate",
+  ["runner.framework.helper"] = "runner.worker.helper",
+  ["runner.framework.lines"] = "runner.worker.lines",
+  ["runner.framework.outcome"] = "runner.worker.exit_result",
+  ["runner.framework.resident"] = "runner.worker.resident",
+  ["runner.framework.tail"] = "runner.base.tail",
+  ["runner.framework.tool"] = "runner.worker.missing_tool",
+  ["runner.framework.unique"] = "runner.worker.unique_ids",
+  ["runner.framework.unit"] = "runner.worker.file_run",
+  ["runner.match"] = "runner.worker.formats.match",
+  ["runner.regex"] = "runner.base.regex",
+  ["runner.suggest"] = "runner.base.suggest",
+  ["runner.tar"] = "runner.base.tar",
+}
+
+--- Tells whoever wrote a `require` of what is not promised; once for each line.
+---@param modules runner.Modules
+---@param name string
+local function warn_of_internal(modules, name)
+  local caller = debug.getinfo(3, "Sl")
+  -- Of `return require …` Lua has forgotten the line: the file that is being loaded is near enough.
+  local where = caller and modules.files[caller.source] and ("%s:%d"):format(caller.short_src, caller.currentline)
+    or modules.current or modules.main and modules.main:sub(2) or modules.dir
+  local key = where .. "\0" .. name
+  if modules.told[key] then return end
+  modules.told[key] = true
+  local promised
+  for public, module in pairs(M.PUBLIC) do
+    if module == name then promised = public end
+  end
+  modules.warn(("%s: %s is internal to runner and may change without notice%s"):format(where, name,
+    promised and ("; its promised name is %s"):format(promised) or ""))
+end
+
 ---@class runner.Modules
+---@field warn fun(message: string) gets what whoever wrote the files should know; default: stderr
+---@field package current string? the user's file that is being loaded
+---@field package told table<string, true> warnings that were given
 ---@field dir string absolute folder of the configuration
 ---@field env table globals of the configuration and of the user's modules
 ---@field require fun(name: string): any
@@ -95,7 +141,8 @@ end
 ---@param dir string absolute
 ---@return runner.Modules
 function M.new(dir)
-  local modules = { dir = dir, files = {}, undefined = {} }
+  local modules = { dir = dir, files = {}, undefined = {}, told = {} }
+  function modules.warn(message) io.stderr:write("warning: ", message, "\n") end
   modules.env = new_globals(modules)
   local loaded, loading = {}, {}
 
@@ -145,7 +192,8 @@ function M.new(dir)
     end
     local path = modules.path(name)
     if not path then
-      local ok, result = pcall(require, M.PUBLIC[name] or name)
+      local ok, result = pcall(require, M.PUBLIC[name] or M.MOVED[name] or name)
+      if ok and name:find("^runner%.") and not M.PUBLIC[name] then warn_of_internal(modules, name) end
       if not ok then
         -- The list of every place that was searched says nothing to the writer of a configuration.
         if type(result) == "string" then
@@ -167,7 +215,10 @@ function M.new(dir)
       errors.raise("config", why, { file = path })
     end
     loading[name] = true
+    local outer = modules.current
+    modules.current = path
     local ok, value = pcall(chunk, name, path)
+    modules.current = outer
     loading[name] = nil
     if not ok then
       error(value, 0)
