@@ -115,6 +115,12 @@ int luaopen_runner_core_host(lua_State *L) {
   luaL_newlib(L, functions);
   lua_pushliteral(L, RUNNER_VERSION);
   lua_setfield(L, -2, "version");
+#ifdef NDEBUG
+  lua_pushboolean(L, 0);
+#else
+  lua_pushboolean(L, 1);
+#endif
+  lua_setfield(L, -2, "debug");
   return 1;
 }
 

@@ -46,6 +46,7 @@ local function prepare(config, args, console, warn)
   reports[#reports + 1] = recorder(config, history, warn)
   local bus = require("runner.results.bus").new({
     path = results.path .. "/" .. results_dir.EVENTS, reports = reports, warn = warn,
+    checked = require("runner.core.host").debug,
   })
   return require("runner.run").new({
     settings = config, past = past, history = history, bus = bus, dir = results.path,

@@ -3,6 +3,7 @@
 
 ---@class runner.core.host
 ---@field version string
+---@field debug boolean it was built with assertions: what is emitted is checked, too
 local host = {}
 
 --- A file of the repository that ships inside the binary; from RUNNER_ROOT first.

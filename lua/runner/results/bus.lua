@@ -6,6 +6,7 @@
 
 local uv = require("luv")
 local cjson = require("cjson.safe")
+local schema = require("runner.results.event_schema")
 local text = require("runner.base.text")
 
 local json = cjson.new()
@@ -16,7 +17,7 @@ json.encode_number_precision(14) -- the most cjson offers: 0.1 ms in a time of d
 local M = {}
 
 ---@class runner.Report a fold over events
----@field event fun(self, event: table)
+---@field event fun(self, event: runner.LogEvent)
 ---@field output? fun(self, output: table) live output: { id, attempt, stream, data }; not in the log
 ---@field close? fun(self)
 ---@field name? string for messages
@@ -32,14 +33,16 @@ local function to_stderr(message)
 end
 
 --- Opens a bus.
----@param options { path: string?, reports: runner.Report[]?, warn: fun(message: string)? }
----  `path`: the log, appended to; nil keeps none. `warn` gets each problem once; default: stderr.
+---@param options { path: string?, reports: runner.Report[]?, warn: fun(message: string)?, checked: boolean? }
+---  `path`: the log, appended to; nil keeps none. `warn` gets each problem once; default: stderr. `checked`: an event
+---  that is not as the schema says is a mistake, and raised; for those of a run in builds with assertions
 ---@return runner.Events
 function M.new(options)
   local self = setmetatable({
     path = options.path,
     reports = options.reports or {},
     warn = options.warn or to_stderr,
+    checked = options.checked,
     pending = {},
     told = {},
   }, Events)
@@ -106,12 +109,14 @@ local function encode(event)
 end
 
 --- Logs an event, with the time of day in seconds added unless it has one, and hands it out.
----@param event table { event = NAME, … }; belongs to the bus from now on
+---@param event runner.LogEvent belongs to the bus from now on
 function Events:emit(event)
   if not event.time then
     local seconds, microseconds = uv.gettimeofday()
     event.time = seconds + microseconds / 1e6
   end
+  local problem = self.checked and schema.problem(event)
+  if problem then error(problem, 2) end
   local line
   line, event = encode(event)
   if self.fd then

@@ -68,6 +68,7 @@ local function optional(is_value)
 end
 
 local is_texts = list_of(is_text)
+local is_kept = record_of({ head = is_text, tail = optional(is_text), dropped = optional(is_count) })
 
 --- name → does a value have that type?
 ---@type table<string, fun(value: any): boolean>
@@ -84,7 +85,7 @@ M.TYPES = {
   times = map_of(is_seconds),
   path = function(value) return is_text(value) and value ~= "" and not path.leads_out(value) end,
   output = function(value)
-    return is_text(value) or record_of({ head = is_text, tail = optional(is_text), dropped = optional(is_count) })(value)
+    return is_text(value) or is_kept(value)
   end,
   leaks = list_of(record_of({ pid = is_whole, command = optional(is_text), test = optional(is_text) })),
   sections = list_of(function(value) return is_texts(value) and #value == 2 end),
@@ -92,6 +93,10 @@ M.TYPES = {
   reason = function(value) return value == true or is_text(value) end,
   signal = function(value) return is_text(value) or is_whole(value) end,
 }
+
+---@class runner.LogEvent one change of state; what else it holds depends on `event`, see M.EVENTS
+---@field event string its name
+---@field time number? seconds since 1970; the bus adds it
 
 ---@class runner.EventField
 ---@field name string
@@ -172,7 +177,7 @@ local NONE = {}
 --- Brings an event that was read into the shape that folds reckon with: a field of another type is left out. Fields
 --- and events of versions to come stay.
 ---@param event any what a line of a log decodes to
----@return runner.Event? event nil: it lacks what it needs, and says nothing
+---@return runner.LogEvent? event nil: it lacks what it needs, and says nothing
 function M.admit(event)
   if type(event) ~= "table" or type(event.event) ~= "string" then return nil end
   for _, rows in ipairs({ M.COMMON, M.EVENTS[event.event] or NONE }) do
@@ -188,7 +193,7 @@ function M.admit(event)
 end
 
 --- What is wrong with an event that is emitted.
----@param event runner.Event
+---@param event runner.LogEvent
 ---@return string? problem nil: it is as documented
 function M.problem(event)
   local rows = M.EVENTS[event.event]

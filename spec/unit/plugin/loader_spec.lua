@@ -35,7 +35,8 @@ describe("modules that plug-ins may require", function()
 
   it("include what is internal, with one warning for each line", function()
     local modules, warnings, dir = open({
-      ["mine.lua"] = 'for _ = 1, 3 do\n  require "runner.base.heap"\nend\nlocal e = require("runner.base.errors")\nreturn e\n',
+      ["mine.lua"] = "for _ = 1, 3 do\n  require \"runner.base.heap\"\nend\n"
+        .. "local e = require(\"runner.base.errors\")\nreturn e\n",
     })
     assert.are.equal(require("runner.base.errors"), modules.require("mine"))
     assert.are.equal(2, #warnings)
