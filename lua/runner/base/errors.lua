@@ -78,19 +78,54 @@ function M.is(value, kind)
   return getmetatable(value) == Error and (kind == nil or value.kind == kind)
 end
 
---- Turn whatever was raised into an error object. Objects pass unchanged; anything else becomes one
---- of the given kind, with the traceback of the caller (so call it from a message handler).
----@param value any
+--- How a traceback names the user's files → their names.
+local user_files = {}
+
+--- Makes a file of the user's known: a mistake in it is the user's to mend.
+---@param chunk string its chunk name, with the "@"
+function M.add_user_file(chunk)
+  user_files[debug.getinfo(assert(load("", chunk)), "S").short_src] = chunk:sub(2)
+end
+
+--- Where the innermost code of the user's stands in a message with its traceback; nil: it is all ours.
+---@return string? "/path/to/providers/mine.lua:12"
+local function in_user_file(text)
+  for line in text:gmatch("[^\n]+") do
+    local short, number = line:match("^%s*(.-):(%d+):")
+    if user_files[short] then return ("%s:%s"):format(user_files[short], number) end
+  end
+end
+
+--- Turn whatever was raised into an error object. Objects pass unchanged; anything else becomes one of the given kind,
+--- with the traceback of the caller (so call it from a message handler). What nobody expected is of kind "plugin", and
+--- says where, when a file of the user's raised it or called what did.
+---@param value any may bring its traceback along, behind the message
 ---@param kind runner.ErrorKind? default "internal"
 ---@return runner.Error
 function M.coerce(value, kind)
   if getmetatable(value) == Error then
     return value
   end
-  local message = value == nil and "error without a message" or tostring(value)
-  local object = M.new(kind or "internal", message)
-  object.traceback = debug.traceback(nil, 2)
+  local text = value == nil and "error without a message" or tostring(value)
+  local message, traceback = text:match("^(.-)\n(stack traceback:.*)")
+  message, traceback = message or text, traceback or debug.traceback(nil, 2)
+  local place = (kind == nil or kind == "internal") and in_user_file(message .. "\n" .. traceback)
+  if place then
+    local own, rest = message:match("^([^\n]-:%d+): (.*)")
+    if in_user_file((own or "") .. ":") == place then message = rest end
+    message = ("%s: %s"):format(place, message)
+  end
+  local object = M.new(place and "plugin" or kind or "internal", message, { mistake_at = place or nil })
+  object.traceback = traceback
   return object
+end
+
+--- Calls a function as `pcall` does; what it raises comes as an error object.
+---@param fn function
+---@return boolean ok
+---@return any ... its results, or the error object
+function M.pcall(fn, ...)
+  return xpcall(fn, M.coerce, ...)
 end
 
 --- The whole story for a person: the message as it was written, its causes, how to mend it.

@@ -205,7 +205,10 @@ function M.main(argv)
   end
   result = require("runner.base.errors").coerce(result, "internal") -- no handler is called where memory ran out
   local text = "runner: " .. require("runner.base.errors").describe(result) .. "\n"
-  if EXIT[result.kind] == EXIT.internal then
+  if result.context.mistake_at then
+    text = ("%s%s\nThis is a mistake in %s, not in runner.\n"):format(text, result.traceback or "",
+      result.context.mistake_at)
+  elseif EXIT[result.kind] == EXIT.internal then
     text = ("%s%s\nThis is a mistake in runner %s, not in your tests.\n")
       :format(text, result.traceback or "", require("runner.version"))
   end

@@ -180,6 +180,7 @@ function M.new(dir)
       return nil, why
     end
     modules.files["@" .. shown] = true
+    errors.add_user_file("@" .. shown)
     modules.main = modules.main or "@" .. shown
     return load(source, "@" .. shown, "t", modules.env)
   end

@@ -61,3 +61,44 @@ describe("errors", function()
     assert.is_false(errors.is(nil))
   end)
 end)
+
+describe("a mistake in a file of the user's", function()
+  local errors = require("runner.base.errors")
+
+  --- What `source` raises when it is called as a function of the user's file with this name.
+  local function raised_in(name, source, ...)
+    errors.add_user_file("@" .. name)
+    local _, err = errors.pcall(assert(load(source, "@" .. name)), ...)
+    return err
+  end
+
+  it("is told as one there, with its place", function()
+    local err = raised_in("/home/me/project/.runner/providers/scratch.lua", "\nlocal x = nil\nreturn x.y")
+    assert.are.equal("plugin", err.kind)
+    assert.matches("^/home/me/project/%.runner/providers/scratch%.lua:3: attempt to index a nil value", err.message)
+    assert.are.equal("/home/me/project/.runner/providers/scratch.lua:3", err.context.mistake_at)
+  end)
+
+  it("is found when what it called raised, and by a long name", function()
+    local long = "/" .. ("long/"):rep(30) .. "mine.lua"
+    local err = raised_in(long, "local quote = ...\nlocal a = quote(3)\nreturn a", function() error("not so", 1) end)
+    assert.are.equal(long .. ":2", err.context.mistake_at)
+    assert.matches("not so$", err.message)
+    assert.are.equal("plugin", err.kind)
+  end)
+
+  it("is not made of errors that were raised on purpose, nor of ours", function()
+    local err = raised_in("mine.lua", "(...)()", function() errors.raise("provider", "no host") end)
+    assert.are.equal("provider", err.kind)
+    _, err = errors.pcall(error, "ours")
+    assert.are.same({ "internal", "ours" }, { err.kind, err.message })
+    assert.is_nil(err.context.mistake_at)
+  end)
+
+  it("is known by the traceback that came along", function()
+    errors.add_user_file("@hooks.lua")
+    local err = errors.coerce("hooks.lua:7: boom\nstack traceback:\n\thooks.lua:7: in function <hooks.lua:6>")
+    assert.are.same({ "plugin", "hooks.lua:7: boom" }, { err.kind, err.message })
+    assert.matches("^stack traceback", err.traceback)
+  end)
+end)

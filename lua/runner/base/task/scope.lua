@@ -296,6 +296,7 @@ function M.main(fn)
     uv.run()
     local err = host.callback_error()
     if err then
+      err = describe(err)
       failure = failure or err
       root:cancel(err)
     elseif not results and not uv.loop_alive() then
