@@ -121,6 +121,27 @@ describe("docs/configuration.md", function()
   end)
 end)
 
+describe("docs/events.md", function()
+  it("names every event with its fields and their types, and no other", function()
+    local events = require("runner.results.event_schema").EVENTS
+    local found = {}
+    for part in read("docs/events.md"):gsub("\n## ", "\0"):gmatch("%z([^%z]+)") do
+      local name, section = part:match("^([%w_]+)(.*)$")
+      found[name] = {}
+      for field, kind in section:gmatch("\n| `([%w_]+)` | ([^|]+) |") do
+        table.insert(found[name], field .. " " .. kind)
+      end
+    end
+    for name, fields in pairs(events) do
+      local expected = {}
+      for i, row in ipairs(fields) do expected[i] = row.name .. " " .. row.type .. (row.always and " !" or "") end
+      assert.are.same(expected, found[name], name)
+      found[name] = nil
+    end
+    assert.are.same({}, found)
+  end)
+end)
+
 describe("links of the pages", function()
   --- What a heading is called in a link.
   local function anchor(heading)

@@ -2,6 +2,7 @@
 
 local errors = require("runner.base.errors")
 local leftovers = require("runner.plugin.leftovers")
+local plugin_context = require("runner.plugin.context")
 local plugin = require("runner.plugin")
 local task = require("runner.base.task")
 local uv = require("luv")
@@ -54,10 +55,10 @@ local function collect(name, dead, args)
     if not loaded and #entries == 0 then return end
     if not loaded then error(provider, 0) end
     if provider.gc then
-      provider.gc({
+      provider.gc(plugin_context.new({
         entries = entries, owner = leftovers.owner(), is_alive = leftovers.is_alive, all = args.all,
         dry_run = args.dry_run, report = report,
-      })
+      }))
     elseif #entries > 0 then
       errors.raise("provider", ("the provider %s cannot remove what it made"):format(name))
     end

@@ -14,8 +14,10 @@ local Context = {
 
 local M = {}
 
----@param fields table run_id, dir, settings, log and what the kind of plug-in has on top
----@return table ctx
+--- Makes a `ctx`: the one place where plug-ins get theirs, whatever they are called for.
+---@generic T
+---@param fields T what this call has, see runner.Context and its kind; the modules are added
+---@return T ctx
 function M.new(fields)
   return setmetatable(fields, Context)
 end

@@ -5,6 +5,7 @@
 
 local uv = require("luv")
 local errors = require("runner.base.errors")
+local host = require("runner.core.host")
 local file_names = require("runner.base.files").names
 
 local M = {}
@@ -60,6 +61,9 @@ M.MOVED = {
 ---@param name string
 local function warn_of_internal(modules, name)
   local caller = debug.getinfo(3, "Sl")
+  if modules.ours[caller and modules.files[caller.source] and caller.source or "@" .. (modules.current or "")] then
+    return
+  end
   -- Of `return require …` Lua has forgotten the line: the file that is being loaded is near enough.
   local where = caller and modules.files[caller.source] and ("%s:%d"):format(caller.short_src, caller.currentline)
     or modules.current or modules.main and modules.main:sub(2) or modules.dir
@@ -77,6 +81,7 @@ end
 ---@class runner.Modules
 ---@field warn fun(message: string) gets what whoever wrote the files should know; default: stderr
 ---@field package current string? the user's file that is being loaded
+---@field package ours table<string, true> chunk names of files that are just as we ship them
 ---@field package told table<string, true> warnings that were given
 ---@field dir string absolute folder of the configuration
 ---@field env table globals of the configuration and of the user's modules
@@ -141,7 +146,7 @@ end
 ---@param dir string absolute
 ---@return runner.Modules
 function M.new(dir)
-  local modules = { dir = dir, files = {}, undefined = {}, told = {} }
+  local modules = { dir = dir, files = {}, undefined = {}, told = {}, ours = {} }
   function modules.warn(message) io.stderr:write("warning: ", message, "\n") end
   modules.env = new_globals(modules)
   local loaded, loading = {}, {}
@@ -180,7 +185,12 @@ function M.new(dir)
       return nil, why
     end
     modules.files["@" .. shown] = true
-    errors.add_user_file("@" .. shown)
+    local below = path:sub(1, #dir + 1) == dir .. "/" and path:sub(#dir + 2)
+    if below and host.resource(below) == source then
+      modules.ours["@" .. shown] = true
+    else
+      errors.add_user_file("@" .. shown)
+    end
     modules.main = modules.main or "@" .. shown
     return load(source, "@" .. shown, "t", modules.env)
   end

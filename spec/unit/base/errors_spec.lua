@@ -63,8 +63,6 @@ describe("errors", function()
 end)
 
 describe("a mistake in a file of the user's", function()
-  local errors = require("runner.base.errors")
-
   --- What `source` raises when it is called as a function of the user's file with this name.
   local function raised_in(name, source, ...)
     errors.add_user_file("@" .. name)
@@ -90,9 +88,9 @@ describe("a mistake in a file of the user's", function()
   it("is not made of errors that were raised on purpose, nor of ours", function()
     local err = raised_in("mine.lua", "(...)()", function() errors.raise("provider", "no host") end)
     assert.are.equal("provider", err.kind)
-    _, err = errors.pcall(error, "ours")
-    assert.are.same({ "internal", "ours" }, { err.kind, err.message })
-    assert.is_nil(err.context.mistake_at)
+    local _, ours = errors.pcall(error, "ours")
+    assert.are.same({ "internal", "ours" }, { ours.kind, ours.message })
+    assert.is_nil(ours.context.mistake_at)
   end)
 
   it("is known by the traceback that came along", function()

@@ -45,6 +45,17 @@ describe("modules that plug-ins may require", function()
     assert.matches("mine.lua:4: runner.base.errors is internal .*; its promised name is runner.errors$", warnings[2])
   end)
 
+  it("may all be required by files that are just as we ship them", function()
+    local ours = "frameworks/rspec/init.lua"
+    local source = assert(require("runner.core.host").resource(ours))
+    local modules, warnings = open({ [ours] = source })
+    modules.require("frameworks.rspec")
+    assert.are.same({}, warnings)
+    modules, warnings = open({ [ours] = source .. "-- changed\n" })
+    modules.require("frameworks.rspec")
+    assert.is_true(#warnings > 0)
+  end)
+
   it("are named with their file where Lua has forgotten the line", function()
     local modules, warnings, dir = open({ ["mine.lua"] = 'return require("runner.base.heap")\n' })
     modules.require("mine")
