@@ -2,6 +2,7 @@
 
 local per_test = require("runner.worker.per_test")
 local order = require("frameworks.ctest.order")
+local queue = require("runner.worker.queue")
 local tail = require("runner.base.tail")
 
 local M = {}
@@ -19,7 +20,7 @@ Worker.__index = Worker
 ---@param state runner.ctest.Order
 ---@return table worker
 function M.new(ctx, slot, report, spec, state)
-  local self = setmetatable({ ctx = ctx, report = report, state = state, queue = {} }, Worker)
+  local self = setmetatable({ ctx = ctx, report = report, state = state, queue = queue.new(report) }, Worker)
   local inner = setmetatable({
     output = function(item, stream, bytes)
       if self.kept then self.kept:add(bytes) end
@@ -124,8 +125,9 @@ end
 
 function Worker:next()
   self.job, self.kept = nil, nil
-  if #self.queue == 0 then return end
-  local item = table.remove(self.queue, 1)
+  self.queue:answer(self.queue:count() > 0)
+  local item = self.queue:next()[1]
+  if not item then return end
   self.job = {
     item = item, attempt = item.attempt, timeout = limit_of(self, item), lost = function() self:cancel() end,
   }
@@ -133,14 +135,12 @@ function Worker:next()
 end
 
 function Worker:push(items)
-  table.move(items, 1, #items, #self.queue + 1, self.queue)
+  self.queue:push(items)
   if not self.job then self:next() end
 end
 
 function Worker:take(n)
-  local returned = {}
-  while #returned < n and #self.queue > 0 do table.insert(returned, 1, table.remove(self.queue)) end
-  self.report.returned(returned)
+  self.queue:take(n, self.job ~= nil)
 end
 
 function Worker:stop(item, why)
@@ -154,9 +154,8 @@ function Worker:cancel()
   job.is_cancelled = true
   if job.command then job.command:kill(0) end
   self.job = nil
-  local items = table.move(self.queue, 1, #self.queue, 2, { job.item })
-  self.queue = {}
-  self.report.returned(items)
+  local waiting = self.queue:drain()
+  self.report.returned(table.move(waiting, 1, #waiting, 2, { job.item }))
 end
 
 function Worker:kill()

@@ -7,6 +7,8 @@
 
 local uv = require("luv")
 local exit_result = require("runner.worker.exit_result")
+local ledger = require("runner.worker.ledger")
+local queue = require("runner.worker.queue")
 local tail = require("runner.base.tail")
 local task = require("runner.base.task")
 
@@ -30,6 +32,8 @@ local DUMP_S = 1 -- for a process to say where it hangs
 ---@field started fun(item: runner.Item) also of one that goes on after another of its process
 ---@field output fun(item: runner.Item?, stream: "stdout"|"stderr", bytes: string) nil: of the test that runs
 ---@field finished fun(item: runner.Item, result: table)
+---@field outside fun(name: string, text: string?) something was reported that is of no test of the batch
+---@field distrust fun(why: string) what the process reports makes no sense; it is ended
 ---@field problem fun(problem: table)
 ---@field running fun(): runner.Item?
 
@@ -51,32 +55,25 @@ Worker.__index = Worker
 ---@return table worker
 function M.worker(ctx, slot, report, spec)
   return setmetatable({
-    ctx = ctx, slot = slot, report = report, spec = spec, queue = {}, alone = {}, begun = {},
+    ctx = ctx, slot = slot, report = report, spec = spec, queue = queue.new(report),
   }, Worker)
 end
 
---- May the item go into one command with the batch? The number of the attempt is the command's, in its environment.
-local function fits(self, batch, item)
-  local first = batch[1]
-  return not (self.alone[first] or self.alone[item]) and first.attempt == item.attempt
-    and (not self.spec.fits or self.spec.fits(batch, item))
-end
-
---- As many of the queue as go into one command with its first.
+--- As many of the queue as go into one command with its first. The number of the attempt is the command's, in its
+--- environment.
 local function next_batch(self)
-  local batch, rest, bytes = {}, {}, 0
+  local spec, bytes, first = self.spec, 0, self.queue:first()
   local limit = self.ctx.agent.plain and NAMES_BYTES_PLAIN or NAMES_BYTES
-  for _, item in ipairs(self.queue) do
-    local size = 16 + (self.spec.size and self.spec.size(item) or #item.test.id)
-    if #batch == 0 or bytes + size <= limit and fits(self, batch, item) then
-      batch[#batch + 1] = item
-      bytes = bytes + size
-    else
-      rest[#rest + 1] = item
+  local function size(item) return 16 + (spec.size and spec.size(item) or #item.test.id) end
+  return self.queue:next(function(batch, item)
+    if #batch == 1 then bytes = size(first) end
+    local more = size(item)
+    if bytes + more > limit or first.attempt ~= item.attempt or spec.fits and not spec.fits(batch, item) then
+      return false
     end
-  end
-  self.queue = rest
-  return batch
+    bytes = bytes + more
+    return true
+  end)
 end
 
 --- A process that runs none of its tests is watched, too: it may hang while it loads them, or at its end.
@@ -90,33 +87,23 @@ local function watch(self, run)
   end)
 end
 
-local function sink_of(self, run)
-  local sink = {}
-  function sink.started(item)
-    if run.open[item] and run.current ~= item then
-      run.current = item
+--- What the reader tells goes to the ledger; the clock stands while a test runs, which has its own.
+local function ledger_of(self, run)
+  local report = self.report
+  return ledger.new(run.batch, {
+    started = function(item)
       if run.clock then run.clock:stop() end
-      self.begun[item] = true
-      self.report.started(item)
-    end
-  end
-  function sink.output(item, stream, bytes)
-    item = item or run.current
-    if item and run.open[item] then self.report.output(item, stream, bytes) end
-  end
-  function sink.finished(item, result)
-    if not run.open[item] then return end
-    if not self.begun[item] then sink.started(item) end -- else its result may be late, and another runs
-    run.open[item] = nil
-    if run.current == item then run.current = nil end
-    run.told = true
-    self.alone[item] = nil
-    self.report.finished(item, result)
-    if not run.current then watch(self, run) end
-  end
-  function sink.problem(problem) self.report.problem(problem) end
-  function sink.running() return run.current end
-  return sink
+      report.started(item)
+    end,
+    finished = function(item, result)
+      report.finished(item, result)
+      if not run.ledger:current() then watch(self, run) end
+    end,
+    output = report.output, problem = report.problem,
+    distrusted = function()
+      if run.command then run.command:kill(0) end
+    end,
+  }, { in_turn = true })
 end
 
 local function said_by(run)
@@ -126,6 +113,9 @@ end
 --- The result of a test that had the process to itself and of which nothing was told.
 local function verdict(run, exit)
   local said = said_by(run)
+  if run.ledger.wrong then
+    return { status = "crashed", message = run.ledger.wrong, trace = said:find("%S") and said or nil }
+  end
   local result = run.reader.explain and run.reader.explain(exit, said)
   if result then return result end
   result = exit_result.of_exit(exit)
@@ -138,74 +128,65 @@ local function verdict(run, exit)
   return result
 end
 
---- Where several tests ran at once, nobody can say whose end it was: each of them runs again, alone.
-local function culprit(self, run)
-  local reader = run.reader
-  local suspects = reader and reader.suspects and not run.stopped and not run.returning and reader.suspects()
-  if not suspects then return run.current end
-  if #suspects > 1 then
-    for _, item in ipairs(suspects) do self.alone[item] = true end
-  end
+--- Whom the end of the process is laid to. Where several ran at once, each of them runs again, alone.
+local function culprit_of(self, run)
+  local suspects = run.reader and run.reader.suspects and not run.ledger.stopped and not run.returning
+    and run.reader.suspects()
+  if not suspects then return (run.ledger:blame()) end
+  if #suspects > 1 then self.queue:isolate(suspects) end
   return #suspects == 1 and suspects[1] or nil
 end
 
+--- Settles the tests that the process has left without a result.
+---@return runner.Item[] rest those that the end says nothing of
 local function settle(self, run, exit)
-  local rest, current = {}, culprit(self, run)
-  for _, item in ipairs(run.batch) do
-    if run.open[item] then
-      if item == run.stopped then
-        run.sink.finished(item, { status = "failed" }) -- the core knows why it was stopped
-      elseif exit.kind == "failed" or exit.kind ~= "lost" and (item == current or #run.batch == 1)
-        and not run.returning then
-        local result = verdict(run, exit)
-        if result.leaks then exit.leaks = nil end -- told with it
-        if #run.batch > 1 then result.duration, result.cpu, result.memory = nil, nil, nil end -- they are the batch's
-        run.sink.finished(item, result)
-      elseif item == current then
-        run.sink.finished(item, { status = exit.kind == "lost" and "lost" or "cancelled", message = exit.message })
-      else
-        rest[#rest + 1] = item
-      end
+  local rest, book = {}, run.ledger
+  local culprit = culprit_of(self, run)
+  local is_verdict = exit.kind ~= "lost" and not run.returning
+  local to_blame = culprit or is_verdict and #run.batch == 1 and run.batch[1] or nil
+  local own = book:leaks(exit, book:is_open(to_blame) and to_blame or nil)
+  for _, item in ipairs(book:left()) do
+    local result
+    if item == book.stopped then
+      result = { status = "failed" } -- the core knows why it was stopped
+    elseif exit.kind == "failed" or is_verdict and item == to_blame then
+      result = verdict(run, exit)
+      if #run.batch > 1 then result.duration, result.cpu, result.memory = nil, nil, nil end -- they are the batch's
+    elseif item == culprit then
+      result = { status = exit.kind == "lost" and "lost" or "cancelled", message = exit.message }
+    else
+      rest[#rest + 1] = item
+    end
+    if result then
+      result.leaks = item == to_blame and own or nil
+      book:finish(item, result)
     end
   end
+  book:tell_outsiders()
   return rest
 end
 
 local start
 
---- What the process left running is nobody's in particular; and it may have hung when all its tests were over.
-local function tell_of_end(self, run, exit, done)
-  for _, leak in ipairs(exit.leaks or {}) do
-    local id = leak.test or #run.batch == 1 and run.batch[1].id or nil
-    self.report.problem({ kind = "leak", id = id, message = "left running: " .. leak.command })
-  end
-  if run.idle and done then
-    self.report.problem({ kind = "teardown", text = said_by(run),
-      message = ("a process did not end within %g s after its last test and was stopped"):format(run.idle) })
-  end
-end
-
 local function over(self, run, exit)
   if run.clock then run.clock:close() end
   if run.leave then run.leave() end
-  local done = not next(run.open)
+  local hung_at_end = run.idle and run.ledger:is_done()
   local rest = settle(self, run, exit)
-  tell_of_end(self, run, exit, done)
+  if hung_at_end then
+    self.report.problem({ kind = "teardown", text = said_by(run),
+      message = ("a process did not end within %g s after its last test and was stopped"):format(run.idle) })
+  end
   self.run, run.over = nil, true
   if exit.kind == "lost" then return self.report.exited(exit) end
   if run.returning then
     self.report.returned(rest)
   else
     -- A process that told of some tests is not asked for the same again: only who told nothing is taken apart.
-    if not run.told or exit.timed_out or run.idle then
-      for _, item in ipairs(rest) do self.alone[item] = true end
-    end
-    table.move(self.queue, 1, #self.queue, #rest + 1)
-    table.move(rest, 1, #rest, 1, self.queue)
+    if not run.ledger.told or exit.timed_out or run.idle or run.ledger.wrong then self.queue:isolate(rest) end
+    self.queue:put_back(rest, run.ledger)
   end
-  local asked = self.asked
-  self.asked = nil
-  if asked then self:take(asked) end
+  self.queue:answer(false)
   start(self)
 end
 
@@ -222,8 +203,7 @@ end
 local function launch(self, run)
   local batch = run.batch
   local command = self.spec.command(batch)
-  run.sink = sink_of(self, run)
-  run.reader = self.spec.reader(batch, run.sink)
+  run.reader = self.spec.reader(batch, run.ledger:sink())
   local env = { RUNNER_WORKER = tostring(self.slot.index), RUNNER_ATTEMPT = tostring(batch[1].attempt) }
   for name, value in pairs(command.env or {}) do env[name] = value end
   env.RUNNER_TEST_ID = #batch == 1 and batch[1].id or false
@@ -231,17 +211,18 @@ local function launch(self, run)
   if #batch > 1 and not self.spec.streams then command.deadline = time_of(batch) end
   function command.on_output(_, stream, bytes)
     run.tail:add(bytes)
+    if run.ledger.wrong then return end
     run.reader.output(stream, bytes)
   end
   function command.on_exit(_, exit)
     run.command = nil
     if run.clock then run.clock:stop() end
-    exit.killed = exit.killed or run.stopped ~= nil or run.returning or run.idle ~= nil -- also by the signal to dump
+    exit.killed = exit.killed or run.ledger.stopped ~= nil or run.returning or run.idle ~= nil -- also by the signal to dump
     local function done() over(self, run, exit) end
     if run.reader.ended then run.reader.ended(exit, done) else done() end
   end
   run.command = self.ctx.spawn(command)
-  if #batch == 1 then run.sink.started(batch[1]) else watch(self, run) end
+  if #batch == 1 then run.ledger:start(batch[1]) else watch(self, run) end
 end
 
 function start(self)
@@ -251,8 +232,8 @@ function start(self)
     if self.on_end then self.on_end() end
     return
   end
-  local run = { batch = batch, open = {}, tail = tail.new(TAIL) }
-  for _, item in ipairs(batch) do run.open[item] = true end
+  local run = { batch = batch, tail = tail.new(TAIL) }
+  run.ledger = ledger_of(self, run)
   self.run = run -- until all of its tests are settled: whoever hears of one may push others
   local function go(leave)
     if run.over then return leave() end -- given back while it waited
@@ -263,18 +244,13 @@ function start(self)
 end
 
 function Worker:push(items)
-  table.move(items, 1, #items, #self.queue + 1, self.queue)
+  self.queue:push(items)
   start(self)
 end
 
+--- What the running command has cannot be taken back before its end.
 function Worker:take(n)
-  local returned = {}
-  -- What has started and waits to be run alone is the slot's to end.
-  while #returned < n and #self.queue > 0 and not self.begun[self.queue[#self.queue]] do
-    table.insert(returned, 1, table.remove(self.queue))
-  end
-  -- What the running command has cannot be taken back before its end; to say "nothing" would be asked again at once.
-  if #returned == 0 and self.run then self.asked = n else self.report.returned(returned) end
+  self.queue:take(n, self.run ~= nil)
 end
 
 --- Ends the running command, of which nobody can say which test it runs: its tests are given back.
@@ -285,7 +261,7 @@ end
 function Worker:stop(item, why)
   local run = self.run
   if not run then return end
-  run.stopped = item
+  run.ledger.stopped = item
   run.returning = why == "cancelled"
   if run.command then
     M.stop(run.command, self.ctx.settings.grace, why == "timeout" and self.spec.dump)

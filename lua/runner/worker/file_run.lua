@@ -1,110 +1,61 @@
---- A unit of tests (a file) that a process of ours runs, and what it tells of them (see runner.framework.resident for
---- the messages). Pure bookkeeping: which tests have started, which have a verdict, and who is to blame when all ends.
+--- Follows a file of tests that a process of ours runs, by what it tells of them (see runner.worker.resident for the
+--- messages), and says what its end means for those that are left. Pure.
 
 local exit_text = require("runner.io.exit_text")
+local ledger = require("runner.worker.ledger")
 
 local M = {}
 
 ---@class runner.Unit
 ---@field items runner.Item[]
+---@field ledger runner.Ledger
+---@field by_token table<integer, runner.Item>
 ---@field hung number? seconds after which the file's own code was given up
----@field stopped runner.Item? the core ended it
 local Unit = {}
 Unit.__index = Unit
 
----@class runner.UnitSink
----@field started fun(item: runner.Item) also of one that goes on after another that ran at the same time
----@field output fun(item: runner.Item, stream: "stdout"|"stderr", bytes: string)
----@field finished fun(item: runner.Item, result: table)
----@field problem fun(problem: table)
-
 ---@param items runner.Item[]
----@param sink runner.UnitSink
+---@param report runner.LedgerReport
 ---@return runner.Unit
-function M.new(items, sink)
-  local self = setmetatable({ items = items, sink = sink, open = {}, by_token = {}, begun = {}, is_running = {} }, Unit)
-  for _, item in ipairs(items) do self.open[item] = true end
-  return self
+function M.new(items, report)
+  return setmetatable({ items = items, ledger = ledger.new(items, report), by_token = {} }, Unit)
 end
 
---- The tests without a verdict.
----@return runner.Item[]
-function Unit:left()
-  local list = {}
-  for _, item in ipairs(self.items) do
-    if self.open[item] then list[#list + 1] = item end
-  end
-  return list
-end
-
---- The tests that have started and not ended.
----@return runner.Item[]
-function Unit:running()
-  local list = {}
-  for _, item in ipairs(self.begun) do
-    if self.open[item] and self.is_running[item] then list[#list + 1] = item end
-  end
-  return list
-end
-
----@param item runner.Item
----@param result table
-function Unit:finish(item, result)
-  if not self.open[item] then return end
-  self.open[item] = nil
-  self.sink.finished(item, result)
-end
-
---- The test that started last; before the first, the one whose turn it will be.
+--- Whose the output is that is no test's by its own word: the test's that started last; before the first, it is of the
+--- one whose turn it will be.
 ---@return runner.Item?
 function Unit:current()
-  local item = self.begun[#self.begun] or self.items[1]
-  return self.open[item] and item or nil
-end
-
-local on_message = {}
-
-function on_message.start(self, message)
-  local item = self.by_token[message.start]
-  if not item or not self.open[item] or self.is_running[item] then return end
-  if self.is_running[item] == nil then self.begun[#self.begun + 1] = item end
-  self.is_running[item] = true
-  self.sink.started(item)
-end
-
---- It has ended; how is told later, or never if its process dies.
-function on_message.over(self, message)
-  local item = self.by_token[message.over]
-  if item and self.is_running[item] then self.is_running[item] = false end
+  local item = self.ledger.latest or self.items[1]
+  return self.ledger:is_open(item) and item or nil
 end
 
 local function unhex(text)
   return (text:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end))
 end
 
-function on_message.output(self, message)
-  local stream, token, text, is_hex = table.unpack(message.output)
-  local item = self.by_token[token] or self:current()
-  if not item or not self.open[item] or type(text) ~= "string" then return end
-  self.sink.output(item, stream == "stderr" and "stderr" or "stdout", is_hex == 1 and unhex(text) or text)
+local on_message = {}
+
+function on_message.start(self, item) self.ledger:start(item) end
+function on_message.over(self, item) self.ledger:pause(item) end
+function on_message.done(self, item, message) self.ledger:finish(item, message.result) end
+
+function on_message.output(self, item, message)
+  local stream, _, text, is_hex = table.unpack(message.output)
+  item = item or self:current()
+  if item then self.ledger:output(item, stream, is_hex == 1 and unhex(text) or text) end
 end
 
-function on_message.done(self, message)
-  local item = self.by_token[message.done]
-  if not item or not self.open[item] or type(message.result) ~= "table" then return end
-  self:finish(item, message.result)
-  local running = self:running()
-  if #running > 0 then self.sink.started(running[#running]) end
-end
-
---- Takes a message of a kind that concerns single tests.
----@param kind string
+--- Takes a message that concerns a single test.
+---@param kind "start"|"over"|"done"|"output"
 ---@param message table
----@return boolean
 function Unit:take(kind, message)
-  if not on_message[kind] then return false end
-  on_message[kind](self, message)
-  return true
+  local token = message[kind]
+  local item = self.by_token[kind == "output" and token[2] or token]
+  if item or kind == "output" then
+    on_message[kind](self, item, message)
+  elseif kind == "done" then
+    self.ledger:outside("test " .. token, message.result.message or message.result.status)
+  end
 end
 
 --- The unit came to its end by itself.
@@ -114,21 +65,23 @@ function Unit:ended(message)
   local errors, file = message.errors or {}, self.items[1].test.file
   for _, token in ipairs(message.gone or {}) do
     local item = self.by_token[token]
-    if item then self:finish(item, { status = "failed",
-      message = ("%s has no such test when it runs: its titles differ from one time to the next"):format(file) }) end
+    if item then
+      self.ledger:finish(item, { status = "failed",
+        message = ("%s has no such test when it runs: its titles differ from one time to the next"):format(file) })
+    end
   end
-  local left = self:left()
+  local left = self.ledger:left()
   local first = errors[1] or { message = ("%s came to its end, but this test did not run"):format(file) }
   for _, item in ipairs(left) do
-    self:finish(item, { status = "failed", type = first.type, trace = first.trace, message = first.message })
+    self.ledger:finish(item, { status = "failed", type = first.type, trace = first.trace, message = first.message })
   end
   for i = #left > 0 and 2 or 1, #errors do
-    self.sink.problem({ kind = "teardown", id = file, message = errors[i].message, text = errors[i].trace })
+    self.ledger.report.problem({ kind = "teardown", id = file, message = errors[i].message, text = errors[i].trace })
   end
   local names = {}
   for i, titles in ipairs(message.unlisted or {}) do names[i] = table.concat(titles, " > ") end
   if #names > 0 then
-    self.sink.problem({
+    self.ledger.report.problem({
       kind = "collection", id = file, text = table.concat(names, "\n"),
       message = ("%d tests appeared only when it ran; they are not counted"):format(#names),
     })
@@ -147,35 +100,36 @@ function M.crash(death, where)
   }
 end
 
---- The process in which the tests ran has ended. The test that ran is to blame; if several ran at once, nobody can say
---- which it was; if none did, it was the file's own code, and the tests that it still had share its fate.
+--- The process in which the tests ran has ended. If no test ran, it was the file's own code, and the tests that it still
+--- had share its fate.
 ---@param result_of fun(where: string): table
----@param leaks table[]? what was left running
+---@param leaks table[]? what was left running, of the culprit
 ---@return runner.Item[] items to be run again, alone
 function Unit:died(result_of, leaks)
-  local running = self:running()
-  if self.stopped then
-    self:finish(self.stopped, { status = "failed", leaks = leaks }) -- the core knows why it was stopped
-  elseif self.hung then
-    for _, item in ipairs(self:left()) do
-      self:finish(item, {
-        status = "timed_out", leaks = leaks,
-        message = ("%s: what it does outside of its tests did not end within %g s"):format(item.test.file, self.hung),
-      })
-    end
-  elseif #running == 1 then
-    local result = result_of("this test ran")
+  local book = self.ledger
+  local culprit, suspects = book:blame()
+  local function finish(item, result)
     result.leaks = leaks
-    self:finish(running[1], result)
-  elseif #running > 1 then
-    return running
+    book:finish(item, result)
+  end
+  if book.stopped then
+    if culprit then finish(culprit, { status = "failed" }) end -- the core knows why it was stopped
+  elseif self.hung then
+    for _, item in ipairs(book:left()) do
+      finish(item, { status = "timed_out", message = ("%s: what it does outside of its tests did not end within %g s")
+        :format(item.test.file, self.hung) })
+    end
+  elseif culprit then
+    finish(culprit, result_of("this test ran"))
+  elseif suspects[1] then
+    return suspects
   else
     local ended = {}
-    for _, item in ipairs(self:left()) do
-      if self.is_running[item] == false and #self.items > 1 then
+    for _, item in ipairs(book:left()) do
+      if book:has_started(item) and #self.items > 1 then
         ended[#ended + 1] = item -- only its result was lost
       else
-        self:finish(item, result_of("it loaded the file, or ran what surrounds its tests"))
+        book:finish(item, result_of("it loaded the file, or ran what surrounds its tests"))
       end
     end
     return ended

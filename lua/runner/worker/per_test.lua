@@ -3,7 +3,10 @@
 
 local batch = require("runner.worker.batch")
 local exit_text = require("runner.io.exit_text")
+local ledger = require("runner.worker.ledger")
 local outcome = require("runner.worker.exit_result")
+local results = require("runner.worker.result_shape")
+local tail = require("runner.base.tail")
 
 local M = {}
 
@@ -27,25 +30,30 @@ function M.environment(item, slot)
   return { RUNNER_TEST_ID = item.id, RUNNER_ATTEMPT = tostring(item.attempt), RUNNER_WORKER = tostring(slot.index) }
 end
 
---- What a reader tells of the only test of a process: `told` is its result.
-local function sink_of(item, report)
-  local sink = { started = function() end, problem = report.problem, running = function() return item end }
-  function sink.output(_, stream, bytes) report.output(item, stream, bytes) end
-  function sink.finished(other, result)
-    if other == item and not sink.told then sink.told = result end
-  end
-  return sink
+--- What a reader tells of the only test of a process; the result waits for the end of the process (`result`).
+local function ledger_of(item, report)
+  local book
+  book = ledger.new({ item }, {
+    started = function() end, output = report.output, problem = report.problem,
+    finished = function(_, result) book.result = result end,
+    distrusted = function(why)
+      book.result = { status = "crashed", message = why }
+      item.command:kill(0)
+    end,
+  })
+  book:start(item)
+  return book
 end
 
 --- The result of a test whose reader has told all.
-local function read_result(sink, reader, exit)
-  local result, by_exit = sink.told, outcome.of_exit(exit)
+local function read_result(book, reader, exit)
+  local result, by_exit = book.result, outcome.of_exit(exit)
   if not result then
     result = reader.explain and reader.explain(exit, "") or by_exit
     if result.status == "passed" then
       result.status, result.message = "failed", "the process ended well but gave no result for this test"
     end
-  elseif result.status ~= "failed" and by_exit.status ~= "passed" then
+  elseif result.status ~= "failed" and result.status ~= "crashed" and by_exit.status ~= "passed" then
     by_exit.message = ("the test %s, but then its process ended badly: %s")
       :format(result.status == "skipped" and "was skipped" or "passed", exit_text.describe(exit))
     result = by_exit
@@ -68,11 +76,11 @@ function M.worker(ctx, slot, report, spec)
     local env = M.environment(item, slot)
     for name, value in pairs(command.env or {}) do env[name] = value end
     command.env, command.lane = env, lane
-    local tail = ""
-    local sink, reader
+    local said = spec.result and tail.new(TAIL)
+    local book, reader
     local function read()
-      sink = sink or sink_of(item, report)
-      reader = reader or spec.reader({ item }, sink)
+      book = book or ledger_of(item, report)
+      reader = reader or spec.reader({ item }, book:sink())
       return reader
     end
     function command.on_start()
@@ -82,7 +90,7 @@ function M.worker(ctx, slot, report, spec)
     end
     function command.on_output(_, stream, bytes)
       if spec.reader then return read().output(stream, bytes) end
-      if spec.result and stream == "stdout" then tail = (tail .. bytes):sub(-TAIL) end
+      if said and stream == "stdout" then said:add(bytes) end
       if spec.show then bytes = spec.show(item, stream, bytes) end
       if bytes then report.output(item, stream, bytes) end
     end
@@ -92,10 +100,13 @@ function M.worker(ctx, slot, report, spec)
         waiting[item] = nil
         return report.returned({ item })
       end
-      local function finish(result) report.finished(item, result or outcome.of_exit(exit)) end
+      local function finish(result) report.finished(item, results.mended(result or outcome.of_exit(exit))) end
       if exit.kind == "lost" then return finish() end
-      if not spec.reader then return finish(spec.result and spec.result(item, exit, tail)) end
-      local function done() finish(read_result(sink, reader, exit)) end
+      if not spec.reader then return finish(spec.result and spec.result(item, exit, said:text():sub(-TAIL))) end
+      local function done()
+        book:tell_outsiders()
+        finish(read_result(book, reader, exit))
+      end
       if read().ended then reader.ended(exit, done) else done() end
     end
     item.command = ctx.spawn(command)

@@ -1,6 +1,6 @@
 --- A batch whose process tells of its tests itself, by messages of a helper of ours that the test tool has loaded. They
 --- come in the tool's own output, so that they are in order with what the tests print, and work wherever output does;
---- runner.framework.channel says what they look like there. The mark before each goes to the helper in an environment
+--- runner.worker.channel says what they look like there. The mark before each goes to the helper in an environment
 --- variable, in two halves with a space between them.
 ---
 ---   { test = KEY, name, file, line, tags }      there is such a test, when it lists them
@@ -11,7 +11,8 @@
 ---                                               the tests whose names begin with `below`, or when all was over
 ---   { hello = VERSION } … { bye = true }        the helper was loaded; the tool has come to its end
 ---
---- An error outside of tests fails those tests that could not run because of it; where there are none it is a problem
+--- A message that does not fit (see runner.worker.messages) ends the process; a result of a test that was not to run is
+--- told of. An error outside of tests fails those tests that could not run because of it; where there are none it is a problem
 --- of the run.
 
 local batch = require("runner.worker.batch")
@@ -20,6 +21,8 @@ local channel = require("runner.worker.channel")
 local errors = require("runner.base.errors")
 local exits = require("runner.io.exit_text")
 local helper = require("runner.worker.helper")
+local ledger = require("runner.worker.ledger")
+local messages = require("runner.worker.messages")
 local mark = require("runner.base.marker")
 local exit_result = require("runner.worker.exit_result")
 local tails = require("runner.base.tail")
@@ -91,18 +94,20 @@ end
 ---@return runner.ToldList
 function M.list(border, text)
   local list, rest, id_of = { tests = {}, problems = {}, whole = false }, {}, unique_ids.ids()
-  channel.bordered(border, function(message)
-    if message.test then
+  channel.bordered(border, function(message, kind)
+    if kind == "test" then
       table.insert(list.tests, {
         id = id_of(("%s > %s"):format(message.file, message.name)), name = message.name, file = message.file,
         line = math.tointeger(message.line), tags = message.tags, key = message.test,
       })
-    elseif message.outside then
+    elseif kind == "outside" then
       table.insert(list.problems, M.problem(message, "collection"))
-    elseif message.bye then
+    elseif kind == "bye" then
       list.ended, list.whole = true, not message.broken
     end
-  end, function(bytes) rest[#rest + 1] = bytes end)(text)
+  end, function(bytes) rest[#rest + 1] = bytes end, messages.TOOL, function(why)
+    table.insert(list.problems, { kind = "collection", message = "what lists the tests makes no sense: " .. why })
+  end)(text)
   list.rest = table.concat(rest)
   return list
 end
@@ -114,33 +119,38 @@ end
 ---@return runner.BatchReader
 function M.reader(border, items, sink, options)
   local by_key, tail, outsides = {}, tails.new(TAIL), {}
-  local open, ran, failed, bye, running = {}, false, false, false, nil
+  local failed, bye = false, false
   for _, item in ipairs(items) do by_key[item.test.key] = item end
-  for _, item in ipairs(items) do open[item] = true end
+  local book = ledger.new(items, {
+    started = sink.started, output = sink.output, problem = sink.problem,
+    finished = function(item, result)
+      failed = failed or result.status == "failed"
+      sink.finished(item, result)
+    end,
+  }, { in_turn = true })
 
-  local function finish(item, result)
-    if not open[item] then return end
-    open[item], running = nil, nil
-    failed = failed or result.status == "failed"
-    sink.finished(item, result)
+  local on_message = {}
+
+  function on_message.start(message)
+    local item = by_key[message.start]
+    if item then book:start(item) end
   end
 
-  local feed, finish_output = channel.bordered(border, function(message)
-    local item = by_key[message.start or message["end"]]
-    if message.start and item and open[item] then
-      ran, running = true, item
-      sink.started(item)
-    elseif item and type(message.result) == "table" then
-      finish(item, message.result)
-    elseif message.outside then
-      outsides[#outsides + 1] = message
-    elseif message.bye then
-      bye = true
-    end
+  on_message["end"] = function(message)
+    local item = by_key[message["end"]]
+    if item then return book:finish(item, message.result) end
+    sink.outside(message["end"], message.result.message)
+  end
+
+  function on_message.outside(message) outsides[#outsides + 1] = message end
+  function on_message.bye() bye = true end
+
+  local feed, finish_output = channel.bordered(border, function(message, kind)
+    if on_message[kind] then on_message[kind](message) end
   end, function(bytes)
     tail:add(bytes)
     sink.output(#items == 1 and items[1] or nil, "stdout", bytes)
-  end)
+  end, messages.TOOL, sink.distrust)
 
   local function tell(problem)
     if options.told[problem.message] then return end
@@ -150,8 +160,8 @@ function M.reader(border, items, sink, options)
 
   local function left()
     local list = {}
-    for _, item in ipairs(items) do
-      if open[item] and item ~= running then list[#list + 1] = item end
+    for _, item in ipairs(book:left()) do
+      if item ~= book:current() then list[#list + 1] = item end
     end
     return list
   end
@@ -159,15 +169,15 @@ function M.reader(border, items, sink, options)
   local function ended(exit, done)
     finish_output()
     for _, outside in ipairs(outsides) do
-      local hit = victims(outside, left(), ran)
+      local hit = victims(outside, left(), book.latest ~= nil)
       for _, item in ipairs(hit) do
-        finish(item, {
+        book:finish(item, {
           status = "failed", message = summary(outside), type = outside.type, trace = text_of(outside),
         })
       end
       if #hit == 0 then tell(M.problem(outside, "teardown")) end
     end
-    if exit.kind == "exited" and exit.code ~= 0 and not failed and #outsides == 0 and not next(open) then
+    if exit.kind == "exited" and exit.code ~= 0 and not failed and #outsides == 0 and book:is_done() then
       tell({ kind = "teardown", text = tail:text(),
         message = ("%s ended badly (%s) although no test failed"):format(options.tool, exits.describe(exit)) })
     end
@@ -177,7 +187,7 @@ function M.reader(border, items, sink, options)
   local function explain(exit)
     local result = exit_result.of_exit(exit)
     if result.status == "failed" or result.status == "passed" then
-      if running then
+      if book:current() then
         result.status = "crashed"
         result.message = ("the process %s while this test ran"):format(exits.verb(exit))
       else

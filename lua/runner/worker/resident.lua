@@ -1,7 +1,7 @@
 --- A worker with a resident process, for runners whose start is dear: it is started once in a slot and told over its
 --- control channel what to run, one unit (a file) at a time. What waits meanwhile can be taken back.
 ---
---- To the process: {run: what the framework's `request` says}. From it, in lines (see runner.framework.channel):
+--- To the process: {run: what the framework's `request` says}. From it, in lines (see runner.worker.channel):
 ---   {ready: {…}} · {fatal: {message, text}} it cannot do its work and ends
 ---   {start: token} · {over: token} if the result comes later · {done: token, result: {…}}
 ---   {output: [stream, token or 0, text, 1 if hexadecimal]}
@@ -11,17 +11,23 @@
 ---   {problem: {message, text}} · {bye: {error?}}
 --- It ends after {close: true}.
 ---
---- Who is to blame when a process ends: see runner.framework.unit.
+--- A message that does not fit (see runner.worker.messages) ends the process; the test that ran then is to blame. Who it
+--- is when a process ends: see runner.worker.file_run.
 
 local uv = require("luv")
 local channel = require("runner.worker.channel")
 local exits = require("runner.io.exit_text")
+local ledger = require("runner.worker.ledger")
+local messages = require("runner.worker.messages")
+local queue = require("runner.worker.queue")
+local tail = require("runner.base.tail")
 local task = require("runner.base.task")
 local unit = require("runner.worker.file_run")
 
 local M = {}
 
 local TAIL = 64 * 1024
+local WRONG = "what its process reported makes no sense: "
 local START_LIMIT_S = 300
 local LOAD_LIMIT_S = 60 -- at least, for what happens outside of tests
 local END_PATIENCE_S = 10
@@ -52,14 +58,9 @@ Worker.__index = Worker
 ---@return table worker
 function M.worker(ctx, slot, report, spec)
   local self = setmetatable({
-    ctx = ctx, slot = slot, report = report, spec = spec, queue = {}, alone = {}, begun = {}, last_token = 0, units = 0,
+    ctx = ctx, slot = slot, report = report, spec = spec, queue = queue.new(report, spec.unit), last_token = 0,
+    units = 0,
   }, Worker)
-  self.sink = setmetatable({
-    started = function(item)
-      self.begun[item] = true
-      report.started(item)
-    end,
-  }, { __index = report })
   self:start()
   return self
 end
@@ -102,29 +103,27 @@ end
 
 -- The unit that runs ------------------------------------------------------------------------------------------------
 
-local answer, run_next
+local run_next
 
 --- The unit is over; what of it has no verdict waits again, in front.
 local function over(self, run)
-  local left = run:left()
+  local left = run.ledger:left()
+  run.ledger:tell_outsiders(run.items[1].test.file)
   self.run = nil
   stop_clock(self)
   if self.spec.release then self.spec.release() end
   if run.returning then
     self.report.returned(left)
   else
-    table.move(self.queue, 1, #self.queue, #left + 1)
-    table.move(left, 1, #left, 1, self.queue)
+    self.queue:put_back(left, run.ledger)
   end
-  answer(self)
+  self.queue:answer(false)
   run_next(self)
 end
 
 --- The process in which the tests ran has ended.
 local function died(self, run, result_of, leaks)
-  if not run.returning or run.stopped then
-    for _, item in ipairs(run:died(result_of, leaks)) do self.alone[item] = true end
-  end
+  if not run.returning or run.ledger.stopped then self.queue:isolate(run:died(result_of, leaks)) end
   over(self, run)
 end
 
@@ -162,8 +161,16 @@ end
 --- Of single tests.
 local function take(self, kind, message)
   local run = self.run
-  if not run or not run:take(kind, message) or self.run ~= run then return end
-  if #run:running() > 0 then stop_clock(self) elseif not self.clock then watch_file(self) end
+  if not run then return end
+  run:take(kind, message)
+  if self.run ~= run then return end
+  if run.ledger:current() then stop_clock(self) elseif not self.clock then watch_file(self) end
+end
+
+for _, kind in ipairs({ "start", "over", "done", "output" }) do
+  on_message[kind] = function(self, message, peer)
+    if self.peer == peer then take(self, kind, message) end
+  end
 end
 
 function on_message.problem(self, message)
@@ -187,34 +194,19 @@ end
 --- Why it ended before it could do anything.
 local function complain(self, peer, exit)
   local fatal = peer.fatal
-  local message = fatal and fatal.message or peer.late and ("it did not start within %d s"):format(START_LIMIT_S)
+  local said = peer.tail:text()
+  local message = fatal and fatal.message or peer.wrong and WRONG .. peer.wrong or peer.late and ("it did not start within %d s"):format(START_LIMIT_S)
     or exits.describe(exit)
   self.report.problem({
-    kind = "infrastructure", text = fatal and fatal.text ~= "" and fatal.text or peer.tail ~= "" and peer.tail or nil,
+    kind = "infrastructure", text = fatal and fatal.text ~= "" and fatal.text or said ~= "" and said or nil,
     message = ("%s cannot run tests: %s"):format(self.spec.name, message),
   })
-end
-
---- What was left running belongs to the test that started it, if that is the one to blame now.
-local function split_leaks(self, run, exit)
-  local culprit = run and (run.stopped or run:running()[1])
-  local own
-  for _, leak in ipairs(exit.leaks or {}) do
-    local id = leak.test ~= "" and leak.test or nil
-    if culprit and (not id or id == culprit.id) then
-      own = own or {}
-      own[#own + 1] = leak
-    else
-      self.report.problem({ kind = "leak", id = id, message = "left running: " .. leak.command })
-    end
-  end
-  return own
 end
 
 local function exited(self, peer, exit)
   if peer.patience then peer.patience:close() end
   local run = self.peer == peer and self.run or nil
-  local leaks = split_leaks(self, run, exit)
+  local leaks = ledger.split_leaks(exit.leaks, run and (run.ledger.stopped or run.ledger:running()[1]), self.report.problem)
   if self.peer ~= peer then return end
   self.peer = nil
   stop_clock(self)
@@ -224,19 +216,22 @@ local function exited(self, peer, exit)
     return self.on_end()
   end
   if exit.kind == "lost" then return self.report.exited(exit) end
-  if not peer.ready and not (run and (run.stopped or run.returning)) then
+  if not peer.ready and not (run and (run.ledger.stopped or run.returning)) then
     complain(self, peer, exit)
     self.run = nil
     if run and self.spec.release then self.spec.release() end
     return self.report.exited(exit)
   end
   if run then
-    local death = { code = exit.code, signal = exit.signal, trace = peer.tail }
+    local death = { code = exit.code, signal = exit.signal, trace = peer.tail:text() }
+    if peer.wrong then death = { message = WRONG .. peer.wrong, trace = death.trace } end
     return died(self, run, function(where) return unit.crash(death, where) end, leaks)
   end
+  local said = peer.tail:text()
   self.report.problem({
-    kind = "teardown", text = peer.tail:find("%S") and peer.tail or nil,
-    message = ("%s ended between two files: %s"):format(self.spec.name, exits.describe(exit)),
+    kind = "teardown", text = said:find("%S") and said or nil,
+    message = ("%s ended between two files: %s"):format(self.spec.name,
+      peer.wrong and WRONG .. peer.wrong or exits.describe(exit)),
   })
   run_next(self)
 end
@@ -244,22 +239,20 @@ end
 --- Starts the process, unless there is one.
 function Worker:start()
   if self.peer then return end
-  local peer = { tail = "" }
+  local peer = { tail = tail.new(TAIL) }
   self.peer = peer
-  local read = channel.reader(function(message)
-    for kind in pairs(message) do
-      if on_message[kind] and (self.peer == peer or kind == "bye" or kind == "problem") then
-        return on_message[kind](self, message, peer)
-      end
-    end
-    if self.peer == peer then
-      for kind in pairs(message) do take(self, kind, message) end
-    end
+  local read = channel.reader(function(message, kind)
+    if peer.wrong or self.peer ~= peer and kind ~= "bye" and kind ~= "problem" then return end
+    if on_message[kind] then on_message[kind](self, message, peer) end
+  end, messages.RESIDENT, function(why)
+    if peer.wrong then return end
+    peer.wrong = why
+    peer.command:kill(0)
   end)
   local handlers = {}
   function handlers.on_output(_, stream, bytes)
     if stream == "control" then return read(bytes) end
-    peer.tail = (peer.tail .. bytes):sub(-TAIL)
+    peer.tail:add(bytes)
     local run = self.peer == peer and self.run
     local item = run and run:current()
     if item then self.report.output(item, stream, bytes) end
@@ -291,23 +284,10 @@ end
 
 -- The queue ---------------------------------------------------------------------------------------------------------
 
---- The first that waits, and all that run in one unit with it.
-local function next_unit(self)
-  local first = self.queue[1]
-  local name, items, rest = self.spec.unit(first), {}, {}
-  for _, item in ipairs(self.queue) do
-    local fits = item == first or not self.alone[first] and not self.alone[item] and self.spec.unit(item) == name
-    local list = fits and items or rest
-    list[#list + 1] = item
-  end
-  self.queue = rest
-  return items
-end
-
 local function begin(self)
-  local items = next_unit(self)
+  local items = self.queue:next()
   self.units = self.units + 1
-  local run = unit.new(items, self.sink)
+  local run = unit.new(items, self.report)
   run.number = self.units
   self.run = run
   local request = self.spec.request(items, function(item)
@@ -318,78 +298,45 @@ local function begin(self)
   request.unit = run.number
   self.peer.command:write(channel.encode({ run = request }))
   watch_file(self)
-  answer(self)
+  self.queue:answer(true)
 end
 
 local function refuse(self, why)
-  local items = self.queue
-  self.queue = {}
-  for _, item in ipairs(items) do
+  for _, item in ipairs(self.queue:drain()) do
     self.report.finished(item, { status = "failed", message = why.message, trace = why.trace })
   end
 end
 
 function run_next(self)
-  if self.run or self.asking or #self.queue == 0 or self.on_end then return end
+  if self.run or self.asking or self.queue:count() == 0 or self.on_end then return end
   self:start()
   local peer = self.peer
   if not peer.ready then return end
   if not self.spec.admit then return begin(self) end
   self.asking = true
   local function send(message) peer.command:write(channel.encode(message)) end
-  self.spec.admit(self.queue[1], peer, send, function(refused)
+  self.spec.admit(self.queue:first(), peer, send, function(refused)
     self.asking = nil
     if refused then return refuse(self, refused) end
-    if #self.queue > 0 and self.peer == peer then return begin(self) end
+    if self.queue:count() > 0 and self.peer == peer then return begin(self) end
     self.spec.release()
     run_next(self)
   end)
 end
 
 function Worker:push(items)
-  table.move(items, 1, #items, #self.queue + 1, self.queue)
+  self.queue:push(items)
   run_next(self)
 end
 
-function answer(self)
-  local asked = self.asked
-  self.asked = nil
-  if asked then self:take(asked) end
-end
-
---- The last of the queue that run together; nil where one of them has started already and is the slot's to end.
-local function last_unit(self)
-  local queue, items = self.queue, {}
-  local name = #queue > 0 and self.spec.unit(queue[#queue])
-  for i = #queue, 1, -1 do
-    if self.spec.unit(queue[i]) ~= name then break end
-    if self.begun[queue[i]] then return nil end
-    table.insert(items, 1, queue[i])
-  end
-  return items[1] and items
-end
-
---- Gives back whole units, from the end, so that none is begun twice; not the one that is about to begin, unless all is
---- wanted back: workers that have not begun would take it from each other for ever.
 function Worker:take(n)
-  local returned, queue = {}, self.queue
-  local all = n >= #queue
-  while #returned < n do
-    local items = last_unit(self)
-    if not items or not all and not self.run and #items == #queue then break end
-    for i = #items, 1, -1 do
-      table.insert(returned, 1, items[i])
-      queue[#queue] = nil
-    end
-  end
-  -- To say "nothing" would be asked again at once: the answer waits until a unit begins or ends.
-  if #returned == 0 and (self.run or #queue > 0) then self.asked = n else self.report.returned(returned) end
+  self.queue:take(n, self.run ~= nil)
 end
 
 local function stop(self, item, why)
   local run = self.run
   if not run or not self.peer then return end
-  run.stopped = item
+  run.ledger.stopped = item
   run.returning = why == "cancelled"
   kill(self, self.ctx.settings.grace)
 end

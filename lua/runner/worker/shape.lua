@@ -50,10 +50,7 @@ function M.maybe(shape)
   return maybe
 end
 
---- A table with these fields and no others.
----@param fields table<any, runner.Shape>
----@return runner.Check
-function M.record(fields)
+local function table_of(fields, is_open)
   local checks, required = {}, {}
   for key, shape in pairs(fields) do
     local check, may_miss = checker(shape)
@@ -64,13 +61,27 @@ function M.record(fields)
     if type(value) ~= "table" then return "a table was expected, not " .. described(value) end
     for key, field in pairs(value) do
       local check = checks[key]
-      local wrong = not check and "nobody knows it" or check and check(field)
+      local wrong = not check and not is_open and "nobody knows it" or check and check(field)
       if wrong then return ("%s: %s"):format(tostring(key):sub(1, 40), wrong) end
     end
     for _, key in ipairs(required) do
       if value[key] == nil then return ("%s is missing"):format(key) end
     end
   end
+end
+
+--- A table with these fields and no others.
+---@param fields table<any, runner.Shape>
+---@return runner.Check
+function M.record(fields)
+  return table_of(fields, false)
+end
+
+--- A table with these fields, perhaps among others.
+---@param fields table<any, runner.Shape>
+---@return runner.Check
+function M.fields(fields)
+  return table_of(fields, true)
 end
 
 --- A list whose elements all have this shape.
