@@ -89,8 +89,9 @@ end
 
 local function names_of(options, ctx)
   if options.tests then return options.tests end
+  local argv, shell_argv = placeholders.argv(options.discover_command, ctx.shell, { filters = options.filters })
   local called = call.run(ctx, {
-    argv = placeholders.argv(options.discover_command, ctx.shell, { filters = options.filters }),
+    argv = argv, shell_argv = shell_argv,
     env = placeholders.env(options.env, {}), cwd = options.working_dir, limit = DISCOVERY_LIMIT,
   })
   local names = {}
@@ -175,10 +176,13 @@ local function batch_worker(session, slot, report)
       local names = {}
       for i, item in ipairs(items) do names[i] = item.test.name end
       local values = { tests = names, filters = options.filters, result_file = source.paths and source.paths[1] }
-      local argv = placeholders.argv(options.run_command, ctx.shell, values)
-      if source.paths then argv, border = result_files.wrap(source.paths, source.own, argv, plain) end
+      local argv, shell_argv = placeholders.argv(options.run_command, ctx.shell, values)
+      if source.paths then
+        argv, border = result_files.wrap(source.paths, source.own, argv, plain)
+        shell_argv = nil
+      end
       return {
-        argv = argv, env = placeholders.env(options.env, values), cwd = options.working_dir,
+        argv = argv, shell_argv = shell_argv, env = placeholders.env(options.env, values), cwd = options.working_dir,
         control = source.paths and not plain or nil,
       }
     end,
@@ -200,9 +204,9 @@ local function lane_worker(session, slot, report)
     end or nil,
     command = function(item)
       local values = { tests = { item.test.name }, filters = options.filters }
+      local argv, shell_argv = placeholders.argv(options.run_command, ctx.shell, values)
       return {
-        argv = placeholders.argv(options.run_command, ctx.shell, values), env = placeholders.env(options.env, {}),
-        cwd = options.working_dir,
+        argv = argv, shell_argv = shell_argv, env = placeholders.env(options.env, {}), cwd = options.working_dir,
       }
     end,
   })

@@ -2,7 +2,7 @@
 --- which goes to the shell, names and paths are quoted where that is needed; in a list, an argument that is nothing but
 --- {tests} or {filters} becomes as many arguments as there are.
 
-local shell = require("runner.io.shell")
+local command_line = require("runner.io.command_line")
 local suggest = require("runner.base.suggest")
 
 local M = {}
@@ -14,7 +14,7 @@ local M = {}
 
 local function quoted(list)
   local words = {}
-  for i, word in ipairs(list) do words[i] = shell.quote(word) end
+  for i, word in ipairs(list) do words[i] = command_line.quote(word) end
   return table.concat(words, " ")
 end
 
@@ -23,7 +23,7 @@ local function for_shell(values)
   local filters = values.filters or ""
   return {
     tests = values.tests and quoted(values.tests),
-    result_file = values.result_file and shell.quote(values.result_file),
+    result_file = values.result_file and command_line.quote(values.result_file),
     filters = type(filters) == "table" and quoted(filters) or filters,
   }
 end
@@ -48,9 +48,10 @@ end
 ---@param command string|string[]
 ---@param sh string the shell for strings
 ---@param values command.Values
----@return string[]
+---@return string[] argv
+---@return string[]? shell_argv see runner.io.command_line
 function M.argv(command, sh, values)
-  if type(command) == "string" then return { sh, "-c", fill(command, for_shell(values)) } end
+  if type(command) == "string" then return command_line.argv(fill(command, for_shell(values)), sh) end
   local argv, texts = {}, for_argument(values)
   for _, argument in ipairs(command) do
     local several = argument == "{tests}" and values.tests

@@ -203,7 +203,14 @@ end
 ---@param spec runner.SpawnSpec
 ---@return runner.Command
 function Agent:spawn(spec)
-  local command = Command.new(self, next_id(self), spec)
+  return self:_relaunch(Command.new(self, nil, spec))
+end
+
+--- For commands: starts one, under a new id.
+---@param command runner.Command
+---@return runner.Command
+function Agent:_relaunch(command)
+  command.id = next_id(self)
   if self.over or self.closing then
     later(function() command:_lost(CLOSED) end)
     return command

@@ -23,6 +23,7 @@ local CREDIT_CHUNK = 64 * 1024 -- a quarter of the window: few frames, and the a
 
 ---@class runner.SpawnSpec
 ---@field argv string[]
+---@field shell_argv string[]? run instead where the program is a script that names no interpreter
 ---@field env table<string, string|false>? on top of the agent's own; false unsets
 ---@field clear_env boolean? start from an empty environment instead
 ---@field cwd string?
@@ -48,6 +49,8 @@ Command.__index = Command
 Command.__name = "runner.command"
 
 local M = {}
+
+local ENOEXEC = 8
 
 local function milliseconds(seconds)
   if not seconds or seconds <= 0 then return 0 end
@@ -205,6 +208,10 @@ end
 
 --- Takes an EXIT frame.
 function Command:_exited(kind, f)
+  if kind == "failed" and f.code == ENOEXEC and self.spec.shell_argv then
+    self.spec.argv, self.spec.shell_argv = self.spec.shell_argv, nil
+    return self.agent:_relaunch(self)
+  end
   for _, leak in ipairs(f.leaks) do
     if leak.test == "" then leak.test = nil end
   end

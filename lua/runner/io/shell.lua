@@ -3,6 +3,7 @@
 --- handle.
 
 local uv = require("luv")
+local command_line = require("runner.io.command_line")
 local environment = require("runner.io.process").environment
 local errors = require("runner.base.errors")
 local exit_text = require("runner.io.exit_text")
@@ -15,22 +16,7 @@ local TAIL = 4096
 local LINGER_MS = 500 -- for pipes that a background process still holds after the command's end
 local STREAM_GRACE_MS = 2000
 
---- One word of a command line for a POSIX shell. Plain words stay as they are.
----@param word string
----@return string
-function M.quote(word)
-  if word ~= "" and not word:find("[^%w%%+,./:@_-]") then return word end
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
---- A command line from an argument vector.
----@param argv string[]
----@return string
-function M.join(argv)
-  local words = {}
-  for i, word in ipairs(argv) do words[i] = M.quote(word) end
-  return table.concat(words, " ")
-end
+M.quote, M.join = command_line.quote, command_line.join
 
 local function close(handle)
   if handle and not handle:is_closing() then handle:close() end

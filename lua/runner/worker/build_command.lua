@@ -1,6 +1,7 @@
 --- `build_command`: what has to run in a sandbox before its tests can be found there.
 
 local call = require("runner.agent.call")
+local command_line = require("runner.io.command_line")
 local errors = require("runner.base.errors")
 local exit_text = require("runner.io.exit_text")
 
@@ -11,8 +12,9 @@ local KEPT = 4 * 1024 * 1024 -- bytes of what it says; a compiler's first error 
 --- What fails to build is a problem of the project, told whole, not an error of the run.
 local function run(ctx, command, env)
   if not command then return nil end
-  local argv = type(command) == "string" and { ctx.shell, "-c", command } or command
-  local called = call.run(ctx, { argv = argv, env = env, merge = true })
+  local argv, shell_argv = command, nil
+  if type(command) == "string" then argv, shell_argv = command_line.argv(command, ctx.shell) end
+  local called = call.run(ctx, { argv = argv, shell_argv = shell_argv, env = env, merge = true })
   local exit = called.exit
   if exit.kind == "lost" then errors.raise("transport", exit.message or "the sandbox was lost") end
   if exit.kind == "failed" then

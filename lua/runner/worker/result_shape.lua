@@ -22,11 +22,17 @@ M.RESULT = shape.fields({
   sections = shape.maybe(shape.list(shape.fields({ "string", "string" }))),
 })
 
---- The result, or a failure that says what is wrong with it.
+--- The result, or a failure that says what is wrong with it. In Lua "false" is as good as nothing.
 ---@param result any
 ---@return table
 function M.mended(result)
   local wrong = M.RESULT(result)
+  if wrong and type(result) == "table" then
+    for name, value in pairs(result) do
+      if value == false then result[name] = nil end
+    end
+    wrong = M.RESULT(result)
+  end
   if not wrong then return result end
   return { status = "crashed", message = "what was reported of this test makes no sense: " .. wrong }
 end
