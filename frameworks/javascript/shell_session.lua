@@ -111,14 +111,14 @@ local function reader(self, border, items, sink)
   local read = channel.bordered(border, function(message)
     for kind in pairs(message) do
       if on[kind] then return on[kind](message) end
-      if units[at] and units[at]:take(kind, message) then return end
+      if units[at] then units[at]:take(kind, message) end
     end
   end, function(bytes) output("stdout", bytes) end)
   return {
     output = function(stream, bytes)
       if stream == "stdout" then read(bytes) else output(stream, bytes) end
     end,
-    suspects = function() return units[at] and units[at]:running() or {} end,
+    suspects = function() return units[at] and units[at].ledger:running() or {} end,
     tail = function() return said end,
     explain = function(exit)
       if fatal then
@@ -126,7 +126,7 @@ local function reader(self, border, items, sink)
       elseif exit.kind ~= "exited" and exit.kind ~= "signaled" or exit.timed_out then
         return nil
       end
-      local runs = units[at] and #units[at]:running() > 0
+      local runs = units[at] and #units[at].ledger:running() > 0
       return unit.crash({ code = exit.code, signal = exit.signal, trace = said },
         runs and "this test ran" or "it loaded the file, or ran what surrounds its tests")
     end,

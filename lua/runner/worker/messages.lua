@@ -22,6 +22,7 @@ local titles = maybe(list(list("string")))
 --- Of the process of a resident worker; see runner.worker.resident.
 M.RESIDENT = {
   ready = fields({ ready = fields({}) }),
+  loading = fields({ loading = "string" }), -- what is being listed; a run has no use for it
   fatal = fields({ fatal = fields({ message = "string", text = "string?" }) }),
   start = fields({ start = "count" }),
   over = fields({ over = "count" }),

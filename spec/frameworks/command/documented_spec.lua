@@ -174,7 +174,7 @@ def test_teardown(broken): pass
   it("says what a discovery command did wrong", async(function()
     for command, message in pairs({
       ["echo half; echo oops >&2; exit 7"] = "discover_command failed: exit status 7\noops",
-      ["kill -9 $$"] = "ended by SIGKILL", ["no-such-tool"] = "exit status 127",
+      ["kill -9 $$"] = "ended by SIGKILL", ["no-such-tool"] = "no-such-tool: No such file or directory (searched PATH)",
       ["yes | head -c 70000000"] = "printed too much",
     }) do
       local _, code, text = run(new(("discover_command = %q, run_command = 'true'"):format(command), {}))
