@@ -226,6 +226,8 @@ function M.marks(self)
       self.running, entry.started = entry, true
       begun(self, entry)
       self.handlers.started(entry.item)
+      -- Marks and messages come over two pipes: it may have said goodbye while it ran.
+      if self.bye then return M.accuse(self, "a session that ends while a test runs") end
       M.forward(self)
     end,
     output = function(token, stream, bytes)

@@ -54,7 +54,7 @@ end
 ---@param s string
 ---@return string
 function M.escape(s)
-  if not s:find("[^\32-\126]") then return s end
+  if s:match("^[\32-\126]*()") > #s then return s end -- four times as fast as to look for any other
   s = M.repair(s):gsub("[\0-\31\127]", hex)
   return escape_invisible(s)
 end
@@ -84,7 +84,7 @@ end
 ---@param keep_colour boolean?
 ---@return string
 function M.multiline(s, keep_colour)
-  if not s:find("[^\n\t\32-\126]") then return s end
+  if s:match("^[\32-\126\n\t]*()") > #s then return s end
   s = M.strip_ansi(M.repair(s), keep_colour)
   s = s:gsub("\r+\n", "\n"):gsub("\r+", "\n")
   s = s:gsub("[\0-\8\11\12\14-\26\28-\31\127]", hex)

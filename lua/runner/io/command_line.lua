@@ -7,10 +7,10 @@ local SHELL = "/bin/sh"
 
 --- What a shell does itself, with or without a program of that name; a line that starts so is the shell's.
 local OWN = {}
-for word in ([[ . : ! [ alias bg break builtin case cd command continue coproc declare do done echo elif else enable esac
-  eval exec exit export false fc fg fi for function getopts hash help history if in jobs kill let local logout popd
-  printf pushd pwd read readonly return select set shift shopt source suspend test then time times trap true type typeset
-  ulimit umask unalias unset until wait while ]]):gmatch("%S+") do
+for word in ([[ . : ! [ alias bg break builtin case cd command continue coproc declare do done echo elif else enable
+  esac eval exec exit export false fc fg fi for function getopts hash help history if in jobs kill let local logout popd
+  printf pushd pwd read readonly return select set shift shopt source suspend test then time times trap true type
+  typeset ulimit umask unalias unset until wait while ]]):gmatch("%S+") do
   OWN[word] = true
 end
 

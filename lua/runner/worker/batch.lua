@@ -217,7 +217,8 @@ local function launch(self, run)
   function command.on_exit(_, exit)
     run.command = nil
     if run.clock then run.clock:stop() end
-    exit.killed = exit.killed or run.ledger.stopped ~= nil or run.returning or run.idle ~= nil -- also by the signal to dump
+    -- Also by the signal to dump.
+    exit.killed = exit.killed or run.ledger.stopped ~= nil or run.returning or run.idle ~= nil
     local function done() over(self, run, exit) end
     if run.reader.ended then run.reader.ended(exit, done) else done() end
   end

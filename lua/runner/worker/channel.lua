@@ -1,9 +1,9 @@
---- Reads lines of JSON from a process of ours: over its control channel, or behind a border on its standard output where
---- there is none. Several processes may write at once, so a long message comes in pieces: "+KEY piece", and
---- "=KEY piece" for the last. Pure: bytes in, callbacks out.
+--- Reads lines of JSON from a process of ours: over its control channel, or behind a border on its standard output
+--- where there is none. Several processes may write at once, so a long message comes in pieces: "+KEY piece", and "=KEY
+--- piece" for the last. Pure: bytes in, callbacks out.
 ---
---- A test can write there, too. With `shapes` each message is checked, and what does not fit (no JSON, no message that is
---- known, a field of another type, a line without an end) is told to `on_wrong`; without, it is dropped.
+--- A test can write there, too. With `shapes` each message is checked, and what does not fit (no JSON, no message that
+--- is known, a field of another type, a line without an end) is told to `on_wrong`; without, it is dropped.
 
 local cjson = require("cjson.safe")
 local lines = require("runner.worker.lines")

@@ -100,8 +100,8 @@ function M.crash(death, where)
   }
 end
 
---- The process in which the tests ran has ended. If no test ran, it was the file's own code, and the tests that it still
---- had share its fate.
+--- The process in which the tests ran has ended. If no test ran, it was the file's own code, and the tests that it
+--- still had share its fate.
 ---@param result_of fun(where: string): table
 ---@param leaks table[]? what was left running, of the culprit
 ---@return runner.Item[] items to be run again, alone

@@ -1,6 +1,6 @@
 --- Says what our reporters may tell, message by message: the process of a resident worker, and the helper that a test
---- tool has loaded. A test runs in the same process and can write whatever it likes in its name, so nothing is believed:
---- a message that does not fit costs the process that sent it, and the test that ran then is to blame.
+--- tool has loaded. A test runs in the same process and can write whatever it likes in its name, so nothing is
+--- believed: a message that does not fit costs the process that sent it, and the test that ran then is to blame.
 
 local result_shape = require("runner.worker.result_shape")
 local shape = require("runner.worker.shape")
@@ -29,7 +29,8 @@ M.RESIDENT = {
   done = fields({ done = "count", result = RESULT }),
   output = fields({ output = fields({ "string", "count", "string", "count?" }) }),
   ran = fields({
-    ran = "count", error = maybe(error_shape), errors = maybe(list(error_shape)), died = maybe(death), unlisted = titles,
+    ran = "count", error = maybe(error_shape), errors = maybe(list(error_shape)), died = maybe(death),
+    unlisted = titles,
     gone = maybe(list("count")), recycle = "boolean?",
   }),
   problem = fields({ problem = fields({ message = "string", text = "string?" }) }),

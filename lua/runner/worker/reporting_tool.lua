@@ -12,8 +12,8 @@
 ---   { hello = VERSION } … { bye = true }        the helper was loaded; the tool has come to its end
 ---
 --- A message that does not fit (see runner.worker.messages) ends the process; a result of a test that was not to run is
---- told of. An error outside of tests fails those tests that could not run because of it; where there are none it is a problem
---- of the run.
+--- told of. An error outside of tests fails those tests that could not run because of it; where there are none it is a
+--- problem of the run.
 
 local batch = require("runner.worker.batch")
 local call = require("runner.agent.call")

@@ -11,8 +11,8 @@
 ---   {problem: {message, text}} · {bye: {error?}}
 --- It ends after {close: true}.
 ---
---- A message that does not fit (see runner.worker.messages) ends the process; the test that ran then is to blame. Who it
---- is when a process ends: see runner.worker.file_run.
+--- A message that does not fit (see runner.worker.messages) ends the process; the test that ran then is to blame. Who
+--- it is when a process ends: see runner.worker.file_run.
 
 local uv = require("luv")
 local channel = require("runner.worker.channel")
@@ -195,7 +195,8 @@ end
 local function complain(self, peer, exit)
   local fatal = peer.fatal
   local said = peer.tail:text()
-  local message = fatal and fatal.message or peer.wrong and WRONG .. peer.wrong or peer.late and ("it did not start within %d s"):format(START_LIMIT_S)
+  local message = fatal and fatal.message or peer.wrong and WRONG .. peer.wrong
+    or peer.late and ("it did not start within %d s"):format(START_LIMIT_S)
     or exits.describe(exit)
   self.report.problem({
     kind = "infrastructure", text = fatal and fatal.text ~= "" and fatal.text or said ~= "" and said or nil,
@@ -206,7 +207,8 @@ end
 local function exited(self, peer, exit)
   if peer.patience then peer.patience:close() end
   local run = self.peer == peer and self.run or nil
-  local leaks = ledger.split_leaks(exit.leaks, run and (run.ledger.stopped or run.ledger:running()[1]), self.report.problem)
+  local culprit = run and (run.ledger.stopped or run.ledger:running()[1])
+  local leaks = ledger.split_leaks(exit.leaks, culprit, self.report.problem)
   if self.peer ~= peer then return end
   self.peer = nil
   stop_clock(self)

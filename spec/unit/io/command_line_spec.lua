@@ -30,8 +30,10 @@ describe("a command line", function()
 
   it("needs a shell for anything else", function()
     for _, line in ipairs({
-      "", " ", "''", "a | b", "a; b", "a & b", "a > f", "a < f", "a $B", "a `b`", "a \"$B\"", "a \"`b`\"", "a *.c", "a ?",
-      "a [x]", "a ~", "a {b,c}", "a \\b", "a \"\\b\"", "a # no", "A=1 b", "a (b)", "a\nb", "a 'b", "a \"b", "cd x", "exec a", ". a",
+      "", " ", "''", "a | b", "a; b", "a & b", "a > f", "a < f", "a $B", "a `b`", "a \"$B\"", "a \"`b`\"", "a *.c",
+      "a ?",
+      "a [x]", "a ~", "a {b,c}", "a \\b", "a \"\\b\"", "a # no", "A=1 b", "a (b)", "a\nb", "a 'b", "a \"b", "cd x", "exec a",
+      ". a",
       "if a", "! a", "echo a", "time a", "a b!", "a\r",
     }) do
       assert.is_nil(command_line.words(line), line)

@@ -121,7 +121,8 @@ describe("the ledger of a process", function()
 
   it("makes a crash of a result that makes no sense", function()
     for _, result in ipairs({ { status = "bogus" }, {}, { status = "passed", duration = "x" },
-      { status = "failed", leaks = 5 }, { status = "passed", sections = 5 }, { status = "passed", duration = 0 / 0 } }) do
+      { status = "failed", leaks = 5 }, { status = "passed", sections = 5 }, { status = "passed", duration = 0 / 0 },
+    }) do
       local book, list, heard = open(1)
       book:finish(list[1], result)
       assert.are.same({ "crashed a" }, heard.words)

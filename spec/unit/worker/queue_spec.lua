@@ -3,7 +3,8 @@
 local ledger = require("runner.worker.ledger")
 local queue = require("runner.worker.queue")
 
-local NOTHING = { started = function() end, output = function() end, finished = function() end, problem = function() end }
+local function ignore() end
+local NOTHING = { started = ignore, output = ignore, finished = ignore, problem = ignore }
 
 --- Items by name: "a1" is test a of file 1.
 local function items(names)
