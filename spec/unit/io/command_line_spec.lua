@@ -32,7 +32,8 @@ describe("a command line", function()
     for _, line in ipairs({
       "", " ", "''", "a | b", "a; b", "a & b", "a > f", "a < f", "a $B", "a `b`", "a \"$B\"", "a \"`b`\"", "a *.c",
       "a ?",
-      "a [x]", "a ~", "a {b,c}", "a \\b", "a \"\\b\"", "a # no", "A=1 b", "a (b)", "a\nb", "a 'b", "a \"b", "cd x", "exec a",
+      "a [x]", "a ~", "a {b,c}", "a \\b", "a \"\\b\"", "a # no", "A=1 b", "a (b)", "a\nb", "a 'b", "a \"b",
+      "cd x", "exec a",
       ". a",
       "if a", "! a", "echo a", "time a", "a b!", "a\r",
     }) do
